@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// The configuration as lbd and lbctl see it after every check has passed (DESIGN section 12): plain values,
+// every default filled in, every name resolved. Built only by load_config(); immutable afterwards, so it may be
+// shared between threads.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "dataplane/tables/address.h"
+#include "dataplane/tables/result.h"
+
+namespace fairlead::config {
+
+using Milliseconds = std::chrono::milliseconds;
+
+enum class Engine { kAuto, kXdp, kXdpGeneric, kDpdk };
+enum class Forward { kL2Dsr, kIpip };  // how a packet reaches a backend; a local backend is a property, not a mode
+enum class Affinity { kConnection, kClientIp };
+enum class AllDown { kReset, kDrop, kAny };
+enum class CheckType { kTcp, kHttp };
+enum class CheckPolicy { kAll, kAny };
+enum class Protocol { kTcp, kUdp };
+enum class Unlisted { kReset, kDrop };
+enum class LogLevel { kDebug, kInfo, kWarning, kError };
+
+// Inclusive range of HTTP status codes, from expect = "200-399" or "200".
+struct StatusRange {
+    int first = 200;
+    int last = 399;
+    auto operator<=>(const StatusRange&) const = default;
+};
+
+struct Check {
+    CheckType type = CheckType::kTcp;
+    std::uint16_t port = 0;  // host order; defaults to the first port of the first service of the pool
+    std::string path = "/";  // HTTP only
+    std::string host;        // HTTP only: Host header; empty = the backend's address
+    StatusRange expect;      // HTTP only
+    Milliseconds interval{2000};
+    Milliseconds timeout{1000};
+    int rise = 2;
+    int fall = 3;
+    auto operator<=>(const Check&) const = default;
+};
+
+struct Backend {
+    std::string name;
+    IpAddress address;
+    bool local = false;  // explicit `local = true`; the controller also finds local addresses by itself
+    int tier = 0;
+    int weight = 100;  // 0 to 65535; 0 takes no new connections
+    Forward forward = Forward::kL2Dsr;
+};
+
+struct Pool {
+    std::string name;
+    Affinity affinity = Affinity::kConnection;
+    int quorum = 1;  // eligible backends a tier needs before it is used
+    AllDown all_down = AllDown::kReset;
+    CheckPolicy check_policy = CheckPolicy::kAll;
+    std::vector<Check> checks;  // never empty unless the config says checks = [] (then always healthy)
+    std::vector<Backend> backends;
+    std::uint32_t table = 1024;  // slots; a power of two
+    Milliseconds idle_timeout{3'600'000};
+};
+
+// A service as the config writes it: one VIP, one pool, a list of ports or any.
+struct Service {
+    std::string name;
+    IpAddress vip;
+    std::vector<std::uint16_t> ports;  // host order, ascending, unique; empty = "any"
+    Protocol protocol = Protocol::kTcp;
+    std::string pool;
+    Unlisted unlisted = Unlisted::kReset;  // of the VIP: services of one VIP must agree
+};
+
+struct Node {
+    std::string name;
+    std::vector<std::string> interfaces;
+    std::optional<IpAddress> address;   // this node's own IPv4 address: outer source of IPv4 tunnels, and a peer's address to the others
+    std::optional<IpAddress> address6;  // the same for IPv6
+    Engine engine = Engine::kAuto;
+};
+
+// Sizes of the shared tables, fixed when they are created. Entries, not bytes.
+struct Limits {
+    std::uint32_t vips = 1024;
+    std::uint32_t services = 4096;
+    std::uint32_t pools = 1024;
+    std::uint32_t backends = 4096;
+    std::uint32_t slots = 1U << 20;
+    std::uint32_t pins = 1U << 20;
+    auto operator<=>(const Limits&) const = default;
+};
+
+struct Log {
+    LogLevel level = LogLevel::kInfo;
+};
+
+struct Metrics {
+    bool enabled = true;
+    IpAddress address;  // 127.0.0.1 by default
+    std::uint16_t port = 9435;
+};
+
+struct Config {
+    std::vector<Node> nodes;  // at least one
+    std::vector<Pool> pools;
+    std::vector<Service> services;
+    Limits limits;
+    Log log;
+    Metrics metrics;
+    std::filesystem::path hash_key_file = "/var/lib/fairlead/hash.key";  // 16 bytes as 32 hex digits, made once, 0600
+    std::vector<IpPrefix> encap_source_prefix;  // at most one a family; empty = the node's own address
+
+    const Pool* find_pool(std::string_view name) const;
+};
+
+// One fault of a config file. line and column count from 1.
+struct Diagnostic {
+    std::string file;
+    std::uint32_t line = 0;
+    std::uint32_t column = 0;
+    std::string message;  // what is wrong, what was expected, and a near miss where there is one
+
+    std::string to_string() const;  // "file:line:column: message"
+};
+
+struct LoadResult {
+    std::optional<Config> config;         // set when and only when `diagnostics` is empty
+    std::vector<Diagnostic> diagnostics;  // every fault of the file, in order of position
+};
+
+LoadResult load_config(const std::filesystem::path& file);
+LoadResult parse_config(std::string_view toml, std::string_view file_name);
+
+// The node that this process is: --node, else the host name, else the only node there is.
+Result<const Node*> choose_node(const Config& config, std::string_view requested, std::string_view host_name);
+
+std::string_view to_string(Engine);
+std::string_view to_string(Forward);
+std::string_view to_string(Affinity);
+std::string_view to_string(AllDown);
+std::string_view to_string(CheckType);
+std::string_view to_string(Protocol);
+std::string_view to_string(Unlisted);
+
+}  // namespace fairlead::config
