@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What every core header stands on: fixed-width types, byte order, reads of shared words.
+ *
+ * The core is compiled three times: by clang for the BPF target, by g++ under the DPDK headers, and by g++ for tests,
+ * `lbctl explain` and fuzzing. It includes <linux/types.h> and nothing else, and calls nothing but what
+ * dataplane/core/access.h says the including engine supplies. */
+#ifndef FL_BASE_H
+#define FL_BASE_H
+
+#include <linux/types.h>
+
+#ifndef __always_inline
+#define __always_inline inline __attribute__((always_inline))
+#endif
+#define FL_INLINE static __always_inline
+/* Cold steps: a function of its own keeps the steady path's code and registers small. */
+#define FL_COLD static __attribute__((noinline, unused))
+
+#define fl_likely(x) __builtin_expect(!!(x), 1)
+#define fl_unlikely(x) __builtin_expect(!!(x), 0)
+
+#ifdef __cplusplus
+#define FL_ASSERT(condition, text) static_assert(condition, text)
+#else
+#define FL_ASSERT(condition, text) _Static_assert(condition, text)
+#endif
+
+/* The tables are shared between a program and userspace of one machine; words such as the next hop's pack bytes so
+ * that a little-endian store of them is already in network order. */
+FL_ASSERT(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "Fairlead supports little-endian machines only");
+
+#define fl_htons(x) ((__be16)__builtin_bswap16((__u16)(x)))
+#define fl_ntohs(x) ((__u16)__builtin_bswap16((__u16)(x)))
+#define fl_htonl(x) ((__be32)__builtin_bswap32((__u32)(x)))
+#define fl_ntohl(x) ((__u32)__builtin_bswap32((__u32)(x)))
+
+/* A word that another thread may store while we read it (DESIGN section 4, "Publishing").
+ * fl_read_once: the value alone matters. fl_read_id: the value is used as an index, and what it names was written
+ * before it; the address dependency orders the two reads on every machine that Linux runs on, and "consume" (which
+ * compilers strengthen to acquire; free on x86-64) tells ThreadSanitizer so. clang 14's BPF backend has no
+ * __atomic_load_n, so there both are volatile loads. */
+#ifdef __bpf__
+#define fl_read_once(p) (*(const volatile __typeof__(*(p)) *)(p))
+#define fl_read_id(p) fl_read_once(p)
+#else
+#define fl_read_once(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+#define fl_read_id(p) __atomic_load_n((p), __ATOMIC_CONSUME)
+#endif
+
+/* Keeps clang from merging or reordering packet accesses in a way the verifier cannot follow. */
+#define fl_barrier() __asm__ volatile("" ::: "memory")
+
+#endif
