@@ -1,0 +1,637 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Topologies of network namespaces in which Fairlead forwards real traffic.
+
+A Lab owns everything it makes: namespaces, veths, processes, pinned tables and a folder of scratch files. Every name
+carries the lab's run id, so that labs run side by side, and all of it goes away when the context is left, whether by
+return, exception, SIGINT or SIGTERM.
+
+    external    client, balancer, master and slave on one Ethernet segment
+    on-master   client, master and slave; balancers run on master and slave themselves
+
+With router=True the client sits on a network of its own behind a router.
+"""
+
+import contextlib
+import ctypes
+import glob
+import hashlib
+import ipaddress
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("FAIRLEAD_BUILD_DIR", ROOT / "build"))
+LBD = Path(os.environ.get("FAIRLEAD_LBD", BUILD / "ctl/lbd/lbd"))
+LBCTL = Path(os.environ.get("FAIRLEAD_LBCTL", BUILD / "ctl/lbctl/lbctl"))
+FRONTEND_SETUP = ROOT / "scripts/frontend-setup"
+PYTHON = "/usr/bin/python3"
+HERE = Path(__file__).resolve().parent
+BPFFS = Path("/sys/fs/bpf")
+
+VIP4 = "192.0.2.10"
+VIP6 = "2001:db8::10"
+# Node: last part of its IPv4 address in 192.0.2.0/24 and of its IPv6 address in 2001:db8::/64.
+HOSTS = {"router": (1, "1"), "lb": (2, "2"), "master": (11, "11"), "slave": (12, "12"), "client": (100, "100")}
+REMOTE_CLIENT4, REMOTE_GATEWAY4 = "198.51.100.100", "198.51.100.1"
+REMOTE_CLIENT6, REMOTE_GATEWAY6 = "2001:db8:1::100", "2001:db8:1::1"
+
+PASS_PROGRAM = """
+__attribute__((section("xdp"), used)) int pass(void *context) { return 2; }
+char text[] __attribute__((section("license"), used)) = "GPL";
+"""
+
+
+class LabError(RuntimeError):
+    """The lab itself could not be built or driven: not a verdict about the program under test."""
+
+
+def run(arguments, check=True, timeout=30, **options):
+    """Runs a command to its end with its output captured as text; an error shows what it printed."""
+    options.setdefault("stdin", subprocess.DEVNULL if "input" not in options else None)
+    if "input" in options:
+        del options["stdin"]
+    result = subprocess.run([str(a) for a in arguments], capture_output=True, text=True, timeout=timeout, **options)
+    if check and result.returncode != 0:
+        raise LabError(f"{' '.join(str(a) for a in arguments)} returned {result.returncode}:\n"
+                       f"{result.stdout}{result.stderr}")
+    return result
+
+
+def wait_for(condition, what, timeout=10.0, poll=0.02):
+    """Waits until condition() is true and returns its value; a timeout is an error that says what was awaited."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise LabError(f"waited {timeout} s in vain for {what}")
+        time.sleep(poll)
+
+
+@contextlib.contextmanager
+def _in_namespace(path):
+    """Puts this thread into a network namespace for the duration of the block."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open("/proc/thread-self/ns/net", encoding="ascii") as home, open(path, encoding="ascii") as there:
+        if libc.setns(there.fileno(), 0) != 0:
+            raise OSError(ctypes.get_errno(), f"setns {path}")
+        try:
+            yield
+        finally:
+            libc.setns(home.fileno(), 0)
+
+
+class Process:
+    """A program that the lab runs in a node; killed by its own pid only."""
+
+    def __init__(self, name, popen, log):
+        self.name, self.popen, self.log = name, popen, log
+
+    @property
+    def pid(self):
+        return self.popen.pid
+
+    def alive(self):
+        return self.popen.poll() is None
+
+    def signal(self, number):
+        if self.alive():
+            self.popen.send_signal(number)
+
+    def kill(self):
+        self.signal(signal.SIGKILL)
+        self.popen.wait(10)
+
+    def stop(self, timeout=5.0):
+        """SIGTERM, then SIGKILL when that was not enough. Returns the exit status."""
+        self.signal(signal.SIGTERM)
+        try:
+            return self.popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self.popen.returncode
+
+    def output(self):
+        return Path(self.log).read_text(errors="replace")
+
+
+class Node:
+    """One namespace: a machine of the lab."""
+
+    def __init__(self, lab, name):
+        self.lab, self.name = lab, name
+        self.namespace = f"fl-{lab.run_id}-{name}"
+        self.path = f"/run/netns/{self.namespace}"
+        v4, v6 = HOSTS.get(name, (None, None))
+        self.v4 = f"192.0.2.{v4}" if v4 else None
+        self.v6 = f"2001:db8::{v6}" if v6 else None
+        self.interface = "eth0"
+
+    def address(self, family):
+        return self.v4 if family == 4 else self.v6
+
+    @property
+    def mac(self):
+        return self.lab.mac_of(self)
+
+    def command(self, arguments):
+        # nsenter and not `ip netns exec`, which mounts a new /sys and so hides the BPF file system.
+        return ["nsenter", f"--net={self.path}", "--", *map(str, arguments)]
+
+    def run(self, *arguments, check=True, timeout=30, **options):
+        return run(self.command(arguments), check=check, timeout=timeout, **options)
+
+    def popen(self, name, *arguments, **options):
+        return self.lab.popen(f"{self.name}-{name}", self.command(arguments), **options)
+
+    def sysctl(self, **settings):
+        """sysctl(**{"net.ipv4.ip_forward": 1})"""
+        self.run("sysctl", "-qw", *[f"{key}={value}" for key, value in settings.items()])
+
+    def inside(self):
+        """Context in which sockets that this thread opens belong to the node."""
+        return _in_namespace(self.path)
+
+    def batch(self, lines):
+        run(["ip", "-n", self.namespace, "-batch", "-"], input="\n".join(lines) + "\n")
+
+    def counter(self, name, interface="eth0"):
+        return int(self.run("cat", f"/proc/net/dev").stdout.split(f"{interface}:")[1].split()[
+            {"rx_bytes": 0, "rx_packets": 1, "tx_bytes": 8, "tx_packets": 9}[name]])
+
+
+class Lab:
+    """See the module's text. Not for use from several threads, except the run and popen of its nodes."""
+
+    def __init__(self, run_id=None, topology="external", router=False, steering=None):
+        if topology not in ("external", "on-master"):
+            raise ValueError(topology)
+        self.run_id = str(run_id or os.getpid())
+        self.topology, self.routed = topology, router
+        names = ["sw", "client", "master", "slave"] + (["lb"] if topology == "external" else [])
+        names += ["router"] if router else []
+        self.nodes = {name: Node(self, name) for name in names}
+        # Nodes whose eth0 may carry an XDP program that transmits; the others may still carry one that only passes.
+        self.steering = steering or (["lb"] if topology == "external" else ["master", "slave"])
+        self.folder = None
+        self.processes, self.instances = [], []
+        self._macs, self._old_handlers, self._stale = {}, {}, True
+
+    def __getattr__(self, name):
+        nodes = self.__dict__.get("nodes", {})
+        if name in nodes:
+            return nodes[name]
+        raise AttributeError(name)
+
+    # --- life ---
+
+    def __enter__(self):
+        if os.geteuid() != 0:
+            raise LabError("network namespaces need root")
+        self._catch_signals()
+        try:
+            self._sweep()
+            self.folder = Path(tempfile.mkdtemp(prefix=f"fairlead-{self.run_id}-"))
+            self._build()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Removes everything; safe to call twice, and not interrupted by a second Ctrl-C."""
+        for number in self._old_handlers:
+            signal.signal(number, signal.SIG_IGN)
+        for process in reversed(self.processes):
+            with contextlib.suppress(Exception):
+                process.stop(2.0)
+        self.processes.clear()
+        self._sweep()
+        if self.folder and not os.environ.get("FAIRLEAD_KEEP_LOGS"):
+            shutil.rmtree(self.folder, ignore_errors=True)
+        for number, handler in self._old_handlers.items():
+            signal.signal(number, handler)
+        self._old_handlers.clear()
+
+    def _catch_signals(self):
+        if threading.current_thread() is not threading.main_thread():
+            return
+
+        def leave(number, _frame):
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._old_handlers[number] = signal.signal(number, leave)
+
+    def _sweep(self):
+        """Removes namespaces, processes in them, and pinned tables of this run id, its own leftovers included."""
+        prefix = f"fl-{self.run_id}-"
+        for path in glob.glob(f"/run/netns/{glob.escape(prefix)}*"):
+            namespace = os.path.basename(path)
+            if namespace[len(prefix):] not in HOSTS and namespace[len(prefix):] != "sw":
+                continue  # another run whose id begins with ours
+            for pid in run(["ip", "netns", "pids", namespace], check=False).stdout.split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+            run(["ip", "netns", "delete", namespace], check=False)
+        for role in HOSTS:
+            forget_instance(f"{prefix}{role}")
+
+    def _build(self):
+        for node in self.nodes.values():
+            run(["ip", "netns", "add", node.namespace])
+            node.sysctl(**{"net.ipv4.ip_forward": 0, "net.ipv6.conf.all.forwarding": 0,
+                           "net.ipv6.conf.default.accept_dad": 0, "net.ipv6.conf.default.accept_ra": 0,
+                           "net.ipv4.conf.all.rp_filter": 0, "net.ipv4.conf.default.rp_filter": 0})
+        # mcast_snooping off: there is no querier here, and neighbour discovery must reach everybody.
+        self.sw.batch(["link set lo up", "link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
+                       "link set br0 up"])
+        for name in [n for n in self.nodes if n != "sw"]:
+            if self.routed and name == "client":
+                continue
+            self._connect(self.nodes[name])
+        if self.routed:
+            self._place_router()
+        self._prepare_xdp()
+
+    def _connect(self, node):
+        # One queue each way: an XDP program needs at least as many receive queues as its peer has transmit queues.
+        queues = "numtxqueues 1 numrxqueues 1"
+        self.sw.batch([
+            f"link add p-{node.name} {queues} type veth peer name eth0 netns {node.namespace} {queues}",
+            f"link set p-{node.name} master br0", f"link set p-{node.name} up"])
+        node.batch(["link set lo up", f"addr add {node.v4}/24 dev eth0", f"addr add {node.v6}/64 dev eth0 nodad",
+                    "link set eth0 up"])
+        if self.routed and node.name not in ("router", "client"):
+            node.batch(["route add default via 192.0.2.1", "route add ::/0 via 2001:db8::1"])
+
+    def _place_router(self):
+        router, client = self.router, self.client
+        run(["ip", "-n", router.namespace, "link", "add", "eth1", "type", "veth", "peer", "name", "eth0", "netns",
+             client.namespace])
+        router.batch([f"addr add {REMOTE_GATEWAY4}/24 dev eth1", f"addr add {REMOTE_GATEWAY6}/64 dev eth1 nodad",
+                      "link set eth1 up"])
+        client.batch(["link set lo up", f"addr add {REMOTE_CLIENT4}/24 dev eth0",
+                      f"addr add {REMOTE_CLIENT6}/64 dev eth0 nodad", "link set eth0 up",
+                      f"route add default via {REMOTE_GATEWAY4}", f"route add ::/0 via {REMOTE_GATEWAY6}"])
+        client.v4, client.v6 = REMOTE_CLIENT4, REMOTE_CLIENT6
+        router.sysctl(**{"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1})
+
+    def _prepare_xdp(self):
+        """What native XDP on veth needs of the other end (real network cards need none of it)."""
+        source, pass_object = self.folder / "pass.bpf.c", self.folder / "pass.bpf.o"
+        source.write_text(PASS_PROGRAM)
+        clang = shutil.which("clang-14") or shutil.which("clang")
+        if not clang:
+            raise LabError("clang is not installed")
+        run([clang, "-O2", "-target", "bpf", "-c", source, "-o", pass_object])
+        for name in [n for n in ("lb", "master", "slave") if n in self.nodes]:
+            # A local sender leaves checksums to the hardware; they must be whole before an XDP program reads them.
+            self.sw.run("ethtool", "-K", f"p-{name}", "tx", "off")
+            if name in self.steering:
+                # What a program transmits into a veth arrives only if the peer has a program too.
+                self.sw.run("ip", "link", "set", "dev", f"p-{name}", "xdpdrv", "obj", pass_object, "sec", "xdp")
+        if not os.path.ismount(BPFFS):
+            run(["mount", "-t", "bpf", "bpf", BPFFS])
+
+    # --- parts ---
+
+    def popen(self, name, arguments, **options):
+        log = self.folder / f"{name}-{len(self.processes)}.log"
+        with open(log, "wb") as output:
+            # A session of its own: Ctrl-C in the terminal reaches the lab alone, which then stops its processes.
+            popen = subprocess.Popen([str(a) for a in arguments], stdin=subprocess.DEVNULL, stdout=output,
+                                     stderr=subprocess.STDOUT, start_new_session=True, **options)
+        process = Process(name, popen, log)
+        self.processes.append(process)
+        return process
+
+    def mac_of(self, node):
+        if node.name not in self._macs:
+            links = json.loads(run(["ip", "-n", node.namespace, "-j", "link", "show", "dev", "eth0"]).stdout)
+            self._macs[node.name] = links[0]["address"]
+        return self._macs[node.name]
+
+    def cut_link(self, node):
+        """The switch stops forwarding to and from the node: silence, with the carrier still there."""
+        self.sw.run("bridge", "link", "set", "dev", f"p-{node.name}", "state", "0")
+
+    def mend_link(self, node):
+        self.sw.run("bridge", "link", "set", "dev", f"p-{node.name}", "state", "3")
+
+    def capture(self, node, expression, interface="eth0"):
+        """Starts tcpdump; the process is ready when this returns. Read it with `packets(process)`."""
+        process = node.popen("tcpdump", "tcpdump", "-i", interface, "-nn", "-e", "-l", "--immediate-mode",
+                             *expression.split())
+        wait_for(lambda: "listening on" in process.output(), "tcpdump")
+        return process
+
+    def nginx(self, node, **options):
+        return Nginx(self, node, **options)
+
+    def python_server(self, node, kind, port, **options):
+        process = node.popen(kind, PYTHON, HERE / "servers.py", kind, "--name", node.name, "--port", port, **options)
+        wait_for(lambda: "ready" in process.output() or not process.alive(), f"{kind} server on {node.name}")
+        return process
+
+    def frontend_setup(self, node, *arguments, check=True):
+        environment = dict(os.environ, LBCTL=str(LBCTL))
+        return node.run(FRONTEND_SETUP, *arguments, check=check, env=environment)
+
+
+def packets(process):
+    """Lines of packets that a capture has printed so far."""
+    return [line for line in process.output().splitlines() if re.match(r"\d\d:\d\d:\d\d\.", line)]
+
+
+class Nginx:
+    """nginx whose every answer names its node; /large is a fixed file, the same on all nodes."""
+
+    LARGE_BYTES = 13 * 1024 * 1024
+    TEMPLATE = """
+daemon off; user root; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log warn;
+events {{ worker_connections 4096; }}
+http {{
+    log_format times '$msec $server_addr $server_port $uri $status';
+    access_log {folder}/access.log times;
+    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+    sendfile on; keepalive_timeout 0; tcp_nopush on;
+    server {{
+{listen}
+        server_name _; root {folder}/www; default_type text/plain;
+        add_header X-Server {name} always;
+        location = / {{ return 200 "{name}\\n"; }}
+        location = /large {{ }}
+    }}
+}}
+"""
+
+    def __init__(self, lab, node, ports=(80,)):
+        self.lab, self.node, self.ports = lab, node, ports
+        self.folder = lab.folder / f"nginx-{node.name}"
+        (self.folder / "www").mkdir(parents=True, exist_ok=True)
+        large = lab.folder / "large"
+        if not large.exists():
+            large.write_bytes(hashlib.shake_128(b"fairlead").digest(self.LARGE_BYTES))
+        with contextlib.suppress(FileExistsError):
+            os.link(large, self.folder / "www/large")
+        listen = "".join(f"        listen {p} backlog=1024; listen [::]:{p} backlog=1024;\n" for p in ports)
+        (self.folder / "nginx.conf").write_text(
+            self.TEMPLATE.format(folder=self.folder, name=node.name, listen=listen))
+        self.process = None
+        self.start()
+
+    @property
+    def large_sha256(self):
+        return hashlib.sha256((self.lab.folder / "large").read_bytes()).hexdigest()
+
+    def start(self):
+        self.process = self.node.popen("nginx", "nginx", "-p", self.folder, "-c", self.folder / "nginx.conf")
+        wait_for(lambda: self._listens() or not self.process.alive(), f"nginx on {self.node.name}")
+        if not self.process.alive():
+            raise LabError(f"nginx on {self.node.name}: {self.process.output()}")
+
+    def _listens(self):
+        return self.node.run("ss", "-Hltn", f"sport = :{self.ports[0]}").stdout.strip() != ""
+
+    def stop(self):
+        """The process dies at once, listening sockets first closed: what a crash looks like from outside."""
+        worker = self.node.run("cat", f"/proc/{self.process.pid}/task/{self.process.pid}/children", check=False)
+        self.process.stop()
+        for pid in worker.stdout.split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+
+    def requests(self, address=None):
+        """Requests answered so far, as (seconds since the epoch, server address, port, path, status)."""
+        log = self.folder / "access.log"
+        rows = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+        rows = [(float(r[0]), r[1], int(r[2]), r[3], int(r[4])) for r in rows if len(r) == 5]
+        return [r for r in rows if address is None or r[1] == address]
+
+
+def forget_instance(instance):
+    """Removes the pinned tables and run-time files of an instance whose lbd is dead."""
+    folder = BPFFS / "fairlead" / instance
+    shutil.rmtree(folder, ignore_errors=True)
+    for pattern in (f"/run/fairlead/{instance}.*", f"/var/lib/fairlead/{instance}.*"):
+        for path in glob.glob(pattern):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
+class Metrics(dict):
+    """Samples of one scrape: {(name, ((label, value), ...)): number}."""
+
+    LINE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)")
+    LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+    @classmethod
+    def parse(cls, text):
+        metrics = cls()
+        for line in text.splitlines():
+            match = cls.LINE.match(line)
+            if match and not line.startswith("#"):
+                labels = tuple(sorted(cls.LABEL.findall(match[2] or "")))
+                metrics[(match[1], labels)] = float(match[3])
+        return metrics
+
+    def rows(self, name, **labels):
+        """[(labels, value)] of the samples that carry all the given labels."""
+        name = f"fairlead_{name}"
+        wanted = set(labels.items())
+        return [(dict(key[1]), value) for key, value in self.items() if key[0] == name and wanted <= set(key[1])]
+
+    def total(self, name, **labels):
+        return sum(value for _, value in self.rows(name, **labels))
+
+
+class Lbd:
+    """One lbd in one node, its config file, and lbctl bound to it."""
+
+    def __init__(self, lab, node, config, instance=None, prefix=()):
+        self.lab, self.node, self.prefix = lab, node, list(prefix)
+        self.instance = instance or f"fl-{lab.run_id}-{node.name}"
+        self.config_file = lab.folder / f"{self.instance}.toml"
+        self.write_config(config)
+        self.process = None
+        lab.instances.append(self)
+
+    def write_config(self, config):
+        self.config_file.write_text(config)
+
+    def start(self, wait=True, prefix=None):
+        self.process = self.node.popen("lbd", *(self.prefix if prefix is None else prefix), LBD,
+                                       "--config", self.config_file, "--node", self.node.name,
+                                       "--instance", self.instance)
+        if wait:
+            self.wait_ready()
+        return self
+
+    def wait_ready(self, timeout=15):
+        """Ready: the control socket answers and every check has had its first verdict, so tables are published."""
+        def ready():
+            if not self.process.alive():
+                raise LabError(f"lbd ended with {self.process.popen.returncode}:\n{self.process.output()}")
+            return self.ready()
+        try:
+            wait_for(ready, f"lbd of {self.instance} to be ready", timeout, 0.05)
+        except LabError as error:
+            raise LabError(f"{error}\n{self.process.output()}") from None
+
+    def ready(self):
+        try:
+            return self.metrics().rows("engine_info") != []
+        except LabError:
+            return False
+
+    def kill9(self):
+        self.process.kill()
+
+    def stop(self):
+        return self.process.stop(10)
+
+    def lbctl(self, *arguments, check=True, timeout=30):
+        return self.node.run(LBCTL, "--instance", self.instance, *arguments, check=check, timeout=timeout)
+
+    def lbctl_json(self, *arguments, check=True):
+        return json.loads(self.lbctl("-o", "json", *arguments, check=check).stdout)
+
+    def metrics_text(self):
+        return self.node.run("curl", "-sS", "--fail", "--max-time", "3", "http://127.0.0.1:9435/metrics").stdout
+
+    def metrics(self):
+        return Metrics.parse(self.metrics_text())
+
+    def up(self):
+        """{backend name: True, False}; empty while lbd does not answer."""
+        try:
+            return {labels["backend"]: value == 1 for labels, value in self.metrics().rows("backend_up")}
+        except LabError:
+            return {}
+
+    def wait_up(self, timeout=10, **expected):
+        """wait_up(master=False, slave=True)"""
+        wait_for(lambda: all(self.up().get(n) is v for n, v in expected.items()),
+                 f"backends {expected} (now {self.up()})", timeout)
+
+    def attached_mode(self, interface="eth0"):
+        """'native', 'generic' or None, as the kernel says it."""
+        link = json.loads(run(["ip", "-n", self.node.namespace, "-j", "-d", "link", "show", "dev",
+                               interface]).stdout)[0]
+        return {1: "native", 2: "generic", 3: "offload"}.get(link.get("xdp", {}).get("mode"))
+
+    def program_id(self, interface="eth0"):
+        link = json.loads(run(["ip", "-n", self.node.namespace, "-j", "-d", "link", "show", "dev",
+                               interface]).stdout)[0]
+        return link.get("xdp", {}).get("prog", {}).get("id")
+
+    def log(self):
+        return self.process.output()
+
+
+CHECK = {"type": "http", "port": 80, "path": "/", "expect": "200-399", "interval": "200ms", "timeout": "150ms",
+         "rise": 2, "fall": 2}
+
+
+def toml_value(value):
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{k} = {toml_value(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(toml_value(v) for v in value) + "]"
+    return json.dumps(str(value))
+
+
+def toml_table(header, values):
+    return f"[[{header}]]\n" + "".join(f"{k} = {toml_value(v)}\n" for k, v in values.items() if v is not None) + "\n"
+
+
+def make_config(lab, forward="l2dsr", family=4, services=None, check=None, pool=None, backends=None, head="",
+                nodes=None):
+    """A configuration of the lab: Master in tier 0, Slave in tier 1, one service on the VIP's port 80.
+
+    services: list of dicts that override parts of that service; check: dict laid over CHECK; pool: dict laid over the
+    pool; backends: list of dicts that replaces the two; nodes: dicts laid over the balancing nodes by name.
+    """
+    vip = VIP4 if family == 4 else VIP6
+    text = f'hash_key_file = "{lab.folder}/hash.key"\n{head}\n'
+    for name in lab.steering:
+        node = lab.nodes[name]
+        text += toml_table("node", {"name": name, "interface": "eth0", "address": node.v4, "address6": node.v6,
+                                    **(nodes or {}).get(name, {})})
+    text += toml_table("pool", {"name": "web", "forward": forward, "all_down": "reset",
+                                "checks": [{**CHECK, **(check or {})}], **(pool or {})})
+    if backends is None:
+        backends = [{"name": name, "address": lab.nodes[name].address(family), "tier": tier}
+                    for tier, name in enumerate(("master", "slave"))]
+    for backend in backends:
+        text += toml_table("pool.backend", backend)
+    for service in services or [{}]:
+        text += toml_table("service", {"name": "web", "vip": vip, "ports": [80], "protocol": "tcp", "pool": "web",
+                                       **service})
+    return text
+
+
+def setup_backends(lab, forward, families=(4, 6), vips=None, names=("master", "slave")):
+    """Prepares the front-end nodes as an operator does, with scripts/frontend-setup."""
+    vips = vips or [VIP4 if family == 4 else VIP6 for family in families]
+    for name in names:
+        node = lab.nodes[name]
+        arguments = [forward, *vips, "--interface", "eth0"]
+        if lab.topology == "on-master":
+            arguments.append("--no-decap")
+        elif forward == "ipip":
+            for source in (lab.nodes[s] for s in lab.steering):
+                arguments += ["--source", source.v4, "--source", source.v6]
+        lab.frontend_setup(node, *arguments)
+
+
+def require_programs():
+    """Names the programs that are missing, or returns None."""
+    missing = [str(p) for p in (LBD, LBCTL) if not p.exists()]
+    missing += [t for t in ("nginx", "curl", "ethtool", "nsenter", "bridge", "clang-14") if not shutil.which(t)]
+    return ", ".join(missing) or None
+
+
+def http_url(address, port=80, path="/"):
+    host = f"[{address}]" if ipaddress.ip_address(address).version == 6 else address
+    return f"http://{host}:{port}{path}"
+
+
+def curl(node, address, port=80, path="/", max_time=3, check=True):
+    """Body of one request, without retries; None when it failed and check is off."""
+    result = node.run("curl", "-sS", "-g", "--max-time", max_time, http_url(address, port, path), check=check)
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def self_test():
+    """python3 lab.py: builds and removes each topology."""
+    for topology in ("external", "on-master"):
+        for router in (False, True):
+            with Lab(topology=topology, router=router) as lab:
+                server = lab.nginx(lab.master)
+                assert curl(lab.client, lab.master.v4) == "master" and curl(lab.client, lab.master.v6) == "master"
+                server.stop()
+                print(f"{topology} router={router}: ok")
+
+
+if __name__ == "__main__":
+    sys.exit(self_test())
