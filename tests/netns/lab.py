@@ -246,6 +246,8 @@ class Lab:
             for pid in run(["ip", "netns", "pids", namespace], check=False).stdout.split():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
+            # What frontend-setup remembers goes by the namespace's inode, which the next namespace may get.
+            shutil.rmtree(f"/run/fairlead/frontend-setup/{os.stat(path).st_ino}", ignore_errors=True)
             run(["ip", "netns", "delete", namespace], check=False)
         for role in HOSTS:
             forget_instance(f"{prefix}{role}")
