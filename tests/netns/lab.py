@@ -592,8 +592,13 @@ def make_config(lab, forward="l2dsr", family=4, services=None, check=None, pool=
     return text
 
 
-def setup_backends(lab, forward, families=(4, 6), vips=None, names=("master", "slave")):
+def setup_backends(*arguments, **options):
     """Prepares the front-end nodes as an operator does, with scripts/frontend-setup."""
+    return list(each_setup(*arguments, **options))
+
+
+def each_setup(lab, forward, families=(4, 6), vips=None, names=("master", "slave")):
+    """Prepares one node after the other, and yields each with what frontend-setup printed."""
     vips = vips or [VIP4 if family == 4 else VIP6 for family in families]
     for name in names:
         node = lab.nodes[name]
@@ -601,9 +606,10 @@ def setup_backends(lab, forward, families=(4, 6), vips=None, names=("master", "s
         if lab.topology == "on-master":
             arguments.append("--no-decap")
         elif forward == "ipip":
+            arguments += ["--instance", f"fl-{lab.run_id}-{name}"]
             for source in (lab.nodes[s] for s in lab.steering):
                 arguments += ["--source", source.v4, "--source", source.v6]
-        lab.frontend_setup(node, *arguments)
+        yield node, lab.frontend_setup(node, *arguments).stdout
 
 
 def require_programs():
