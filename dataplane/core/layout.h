@@ -110,10 +110,10 @@ struct fl_index_bucket {
 #define FL_VIP_RESET 1u /* unlisted = "reset", else "drop" */
 #define FL_VIP_LOCAL 2u /* this node holds the address itself: unlisted packets are passed up */
 
-struct fl_vip { /* immutable */
+struct fl_vip { /* the address is immutable */
     union fl_address address;
-    __u32 flags;
-    __u32 role; /* index of its role word */
+    __u32 flags; /* word: FL_VIP_* */
+    __u32 role;  /* word: index of its role word */
     __u32 reserved[2];
 };
 FL_ASSERT(sizeof(struct fl_vip) == 32, "vip");
@@ -222,7 +222,8 @@ struct fl_pin_bucket { /* DESIGN section 4 "pins"; words are laid out in datapla
 };
 
 /* One counter. Index within a stride: reasons, then services by id, then backends by global index. */
-struct fl_counter {
+struct fl_counter { /* never zeroed: the table of baselines holds what to take off the sum over strides, per index
+                       within a stride, since a service id or backend index was last put to use */
     __u64 packets;
     __u64 bytes; /* of frames as received, without preamble and FCS */
     __u64 syns;  /* TCP SYN without ACK, RST, FIN; services and backends only */
@@ -246,9 +247,11 @@ struct fl_ring_line {
 
 struct fl_worker { /* a reader that is not the kernel: quiescent-state reclamation by epoch */
     __u64 epoch; /* word: one up between two bursts; odd = may hold references, even = quiescent */
-    __u32 pid;   /* 0 = free; a dead pid is passed over */
+    __u32 pid;   /* word: 0 = free; a dead pid is passed over */
     __u32 reserved32;
-    __u64 reserved[6];
+    __u64 started; /* word: start time of that process in ticks (proc(5), field 22), so that a pid used again is not
+                      taken for the worker; 0 = not known */
+    __u64 reserved[5];
 };
 FL_ASSERT(sizeof(struct fl_worker) == 64, "worker");
 
@@ -276,6 +279,7 @@ struct fl_name {
     X(pins, struct fl_pin_bucket, l->pins / FL_BUCKET_WORDS)                                                          \
     X(fragments, struct fl_pin_bucket, l->fragments / FL_BUCKET_WORDS)                                                \
     X(counters, struct fl_counter, l->strides * FL_COUNTER_STRIDE(l))                                                 \
+    X(baselines, struct fl_counter, FL_COUNTER_STRIDE(l))                                                             \
     X(throttles, struct fl_throttle, l->strides)                                                                      \
     X(rings, struct fl_ring_line, l->rings)                                                                           \
     X(workers, struct fl_worker, FL_MAX_WORKERS)                                                                      \

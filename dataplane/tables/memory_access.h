@@ -43,6 +43,7 @@ FL_TABLE_LIST(FL_X)
 FL_INLINE __u32 fl_stride(struct fl_engine *e) { return e->stride; }
 FL_INLINE __u32 fl_counter_stride(struct fl_engine *e) { return FL_COUNTER_STRIDE(&e->memory->limits); }
 FL_INLINE __u32 fl_counter_index_service(struct fl_engine *e, __u32 id) {
+    (void)e;
     return FL_COUNTER_SERVICE(&e->memory->limits, id);
 }
 FL_INLINE __u32 fl_counter_index_backend(struct fl_engine *e, __u32 index) {

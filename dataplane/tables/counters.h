@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the engines counted: the sum over strides less the baseline, since a service or backend got its id or index.
+// Reads only, needs no controller; values of one call are not of one instant. Sums wrap modulo 2^64 as the counters do.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "dataplane/tables/tables.h"
+
+namespace fairlead::tables {
+
+struct Counts {
+    std::uint64_t packets = 0;
+    std::uint64_t bytes = 0;
+    std::uint64_t syns = 0;
+    auto operator<=>(const Counts&) const = default;
+    Counts& operator+=(const Counts& other);
+    friend Counts operator-(const Counts& a, const Counts& b) {
+        return {a.packets - b.packets, a.bytes - b.bytes, a.syns - b.syns};
+    }
+};
+
+class CounterReader {
+  public:
+    explicit CounterReader(const Tables& tables) : tables_(&tables) {}  // keeps the reference
+
+    Counts reason(fl_reason reason) const;
+    Counts service(std::uint32_t id) const;
+    Counts backend(std::uint32_t global_index) const;
+    std::vector<Counts> reasons() const;  // FL_REASON_COUNT of them
+
+    // Without the baseline taken off.
+    Counts raw_service(std::uint32_t id) const;
+    Counts raw_backend(std::uint32_t global_index) const;
+
+  private:
+    Counts sum(std::uint32_t index_in_stride) const;
+    Counts baseline(std::uint32_t index_in_stride) const;
+
+    const Tables* tables_;
+};
+
+}  // namespace fairlead::tables

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the tables say, by name, read without the controller's help: `lbctl status` with lbd dead, metrics, adoption.
+// Reads alone, from tables mapped read-only if need be; plain values come out.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "dataplane/tables/address.h"
+#include "dataplane/tables/counters.h"
+#include "dataplane/tables/tables.h"
+
+namespace fairlead::tables {
+
+struct VipStatus {
+    std::uint32_t id = 0;
+    IpAddress address;
+    std::uint32_t flags = 0;  // FL_VIP_*
+    std::uint32_t role = 0;
+    std::uint64_t active_until_ns = 0;  // CLOCK_MONOTONIC; UINT64_MAX without HA
+};
+
+struct ServiceStatus {
+    std::uint32_t id = 0;
+    std::string name;
+    IpAddress vip;
+    std::uint16_t port = 0;  // host order; 0 = any
+    std::uint8_t protocol = 0;
+    std::string pool;
+    std::uint32_t pool_id = 0;
+    Counts counts;
+};
+
+struct BackendStatus {
+    std::string name;
+    IpAddress address;
+    fl_forward forward = FL_FORWARD_L2DSR;
+    std::uint32_t tier = 0;
+    std::uint16_t local_index = 0;
+    std::uint32_t global_index = 0;
+    fl_backend_state state = FL_BACKEND_UNKNOWN;
+    std::uint32_t mtu = 0;
+    std::uint32_t nexthop = 0;        // 0 = none yet
+    std::uint64_t nexthop_word = 0;   // FL_NEXTHOP_WORD; 0 = not resolved
+    std::uint32_t slots_owned = 0;
+    Counts counts;
+};
+
+struct PoolStatus {
+    std::uint32_t id = 0;
+    std::string name;
+    std::uint32_t flags = 0;  // FL_POOL_*
+    std::uint32_t slots = 0;
+    std::uint32_t slots_without_owner = 0;
+    std::uint32_t idle_timeout_s = 0;
+    std::uint16_t local = FL_NO_BACKEND;
+    std::vector<BackendStatus> backends;  // by local index
+};
+
+struct TableUsage {
+    std::string table;
+    std::uint64_t used = 0;
+    std::uint64_t size = 0;
+};
+
+struct PortStatus {
+    std::uint32_t number = 0;
+    std::string name;
+    std::uint32_t ifindex = 0;
+    std::uint32_t mtu = 0;
+    fl_engine_kind mode = FL_ENGINE_NONE;
+};
+
+struct Snapshot {
+    std::vector<VipStatus> vips;          // by address
+    std::vector<ServiceStatus> services;  // by VIP, protocol, port
+    std::vector<PoolStatus> pools;        // by name
+    std::vector<PortStatus> ports;
+    std::vector<TableUsage> usage;  // vips, services, pools, backends, slots, nexthops, pins
+    std::vector<Counts> reasons;    // by fl_reason
+
+    const PoolStatus* find_pool(std::string_view name) const;
+};
+
+// Reads again if names changed meanwhile; after several tries what was read last is returned.
+Snapshot take_snapshot(const Tables& tables);
+
+}  // namespace fairlead::tables
