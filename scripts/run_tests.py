@@ -26,6 +26,7 @@ JOBS = int(os.environ.get("FAIRLEAD_JOBS") or os.cpu_count() or 1)
 TIMEOUT_FACTOR = {"": 4, "asan": 8, "tsan": 16}
 PYTEST_FOLDER_TIMEOUT_S = 900
 OUTPUT_LINES = 300
+SUMMARY_COLUMNS = 200
 EXIT_SKIPPED = 77  # what automake and meson mean by it
 # Suites whose programs share nothing of the machine and so may run side by side.
 PARALLEL_SUITES = {"unit", "lint", "fuzz"}
@@ -320,7 +321,7 @@ def finish(cases, no_skip):
             print(f"\n{outcome}:")
         for case in chosen:
             # A gtest's first line is where, its second is what.
-            print("  " + ": ".join([case.name, *case.message.splitlines()[:2]]))
+            print(("  " + ": ".join([case.name, *case.message.splitlines()[:2]]))[:SUMMARY_COLUMNS])
     ok = counts["failed"] == 0 and bool(cases)
     if no_skip and counts["skipped"]:
         print("\n--no-skip: a skipped test fails this run")
