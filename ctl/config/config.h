@@ -83,7 +83,8 @@ struct Service {
 struct Node {
     std::string name;
     std::vector<std::string> interfaces;
-    std::optional<IpAddress> address;   // this node's own IPv4 address: outer source of IPv4 tunnels, and a peer's address to the others
+    std::optional<IpAddress>
+        address;  // this node's own IPv4 address: outer source of IPv4 tunnels, and a peer's address to the others
     std::optional<IpAddress> address6;  // the same for IPv6
     Engine engine = Engine::kAuto;
 };

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// A config between its two steps: decode() reads each value by itself (keys, types, ranges), complete() checks them
+// against each other and fills in what follows from them. What could not be read is absent; it has been reported.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "ctl/config/config.h"
+#include "ctl/config/reader.h"
+
+namespace fairlead::config {
+
+// Limits that the layout of the tables carries (DESIGN section 9).
+inline constexpr std::uint32_t kMaxServices = 65'536;
+inline constexpr std::uint32_t kMaxBackendsOfPool = 32'766;
+inline constexpr std::uint32_t kMaxBackends = 1U << 20;
+inline constexpr std::uint32_t kMinTable = 1'024;
+inline constexpr std::uint32_t kMaxTable = 65'536;
+inline constexpr std::uint32_t kSlotsPerBackend = 100;
+inline constexpr std::uint32_t kMaxSlots = 1U << 24;
+inline constexpr std::uint32_t kMaxPools = kMaxSlots / kMinTable;
+inline constexpr std::uint32_t kMaxPins = 1U << 26;
+inline constexpr std::uint32_t kMinPins = 1'024;
+inline constexpr std::size_t kMaxNodes =
+    17;  // this one and 16 peers: the dataplane compares each packet's MAC with theirs
+inline constexpr std::size_t kMaxChecksOfPool = 8;
+
+struct NodeDraft {
+    Node value;
+    Position at;
+    std::optional<Position> name_at;
+    std::vector<Located<IpAddress>> addresses;
+    bool has_address_key = false;
+};
+
+struct CheckDraft {
+    Check value;
+    Position at;
+    bool has_port_key = false;
+};
+
+struct BackendDraft {
+    Backend value;
+    Position at;
+    std::optional<Position> name_at;
+    std::optional<Position> address_at;
+    Position weight_at;
+};
+
+struct PoolDraft {
+    Pool value;
+    Position at;
+    std::optional<Position> name_at;
+    Position quorum_at;
+    std::optional<Position> table_at;
+    bool has_table_key = false;
+    bool has_checks_key = false;
+    bool has_backends = false;  // something stands there, readable or not
+    bool of_service = false;    // made by a service's `backends`, which its name then is
+    std::vector<CheckDraft> checks;
+    std::vector<BackendDraft> backends;
+};
+
+struct ServiceDraft {
+    Service value;
+    Position at;
+    std::optional<Position> name_at;
+    std::optional<Position> vip_at;
+    std::vector<Located<std::uint16_t>> ports;  // as written
+    Position ports_at;
+    bool any_port = false;
+    bool has_protocol = true;  // false: could not be read
+    Position protocol_at;
+    std::optional<Position> unlisted_at;
+    std::optional<Position> pool_at;
+    std::optional<PoolDraft> own_pool;
+};
+
+struct LimitsDraft {
+    Limits value;
+    // Where each limit is written; absent if the default holds.
+    std::optional<Position> vips_at, services_at, pools_at, backends_at, slots_at;
+};
+
+struct Draft {
+    std::vector<NodeDraft> nodes;
+    std::vector<PoolDraft> pools;
+    std::vector<ServiceDraft> services;
+    LimitsDraft limits;
+    Config rest;  // log, metrics, hash_key_file, encap_source_prefix
+};
+
+Draft decode(const Document& document, Report& report);
+// The whole config; of use only if the report stayed empty.
+Config complete(Draft draft, Report& report);
+
+}  // namespace fairlead::config
