@@ -42,9 +42,11 @@ FL_ASSERT(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "Fairlead supports little-e
 #ifdef __bpf__
 #define fl_read_once(p) (*(const volatile __typeof__(*(p)) *)(p))
 #define fl_read_id(p) fl_read_once(p)
+#define fl_write_once(p, v) (*(volatile __typeof__(*(p)) *)(p) = (v))
 #else
 #define fl_read_once(p) __atomic_load_n((p), __ATOMIC_RELAXED)
 #define fl_read_id(p) __atomic_load_n((p), __ATOMIC_CONSUME)
+#define fl_write_once(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
 #endif
 
 /* Keeps clang from merging or reordering packet accesses in a way the verifier cannot follow. */

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The Internet checksum (RFC 1071) over headers of fixed size, and its incremental update (RFC 1624 equation 3). */
+#ifndef FL_CHECKSUM_H
+#define FL_CHECKSUM_H
+
+#include "dataplane/core/wire.h"
+
+/* Folds a sum of 16- and 32-bit words in network order to 16 bits, and complements it. */
+FL_INLINE __be16 fl_checksum_fold(__u64 sum) {
+    sum = (sum & 0xffffffff) + (sum >> 32);
+    sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    return (__be16)~sum;
+}
+
+/* Sum of `words` 32-bit words; `words` is a constant at every call, so the loop unrolls. */
+FL_INLINE __u64 fl_checksum_words(const void *at, int words) {
+    __u64 sum = 0;
+    for (int i = 0; i < words; i++) sum += fl_load32((const __u8 *)at + 4 * i);
+    return sum;
+}
+
+/* `checksum` after a 16-bit word that it covers changed from `from` to `to`. */
+FL_INLINE __be16 fl_checksum_update(__be16 checksum, __be16 from, __be16 to) {
+    return fl_checksum_fold((__u64)(__u16)~checksum + (__u16)~from + to);
+}
+
+FL_INLINE void fl_ipv4_checksum(struct fl_ipv4 *ip) {
+    ip->checksum = 0;
+    ip->checksum = fl_checksum_fold(fl_checksum_words(ip, 5));
+}
+
+/* The pseudo-header of RFC 8200 section 8.1 (addresses, upper-layer length, next header). */
+FL_INLINE __u64 fl_checksum_pseudo6(const struct fl_ipv6 *ip, __u16 length, __u8 next) {
+    return fl_checksum_words(ip->source, 8) + fl_htonl(length) + fl_htonl(next);
+}
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Counters and the rate limit of answers. A stride belongs to one CPU or worker, so its words need no atomics. */
+#ifndef FL_COUNT_H
+#define FL_COUNT_H
+
+#include "dataplane/core/access.h"
+
+FL_INLINE void fl_count(struct fl_engine *e, __u32 index, __u32 bytes, __u32 syn) {
+    struct fl_counter *c = fl_at_counters(e, fl_stride(e) * fl_counter_stride(e) + index);
+    if (!c) return;
+    fl_write_once(&c->packets, c->packets + 1);
+    fl_write_once(&c->bytes, c->bytes + bytes);
+    if (syn) fl_write_once(&c->syns, c->syns + 1);
+}
+
+/* Takes one token of this CPU's bucket, which holds a quarter of a second's worth (DESIGN section 5 step 8). False
+ * means: do not answer. */
+FL_INLINE int fl_answer_allowed(struct fl_engine *e, const struct fl_meta *meta) {
+    struct fl_throttle *t = fl_at_throttles(e, fl_stride(e));
+    __u64 rate = fl_read_once(&meta->answers_per_second);
+    __u64 now = fl_now_coarse_ns(e), elapsed, earned, tokens;
+    if (!t || !rate) return 0;
+    elapsed = now - t->refilled_ns;
+    if (elapsed > 1000000000ULL) elapsed = 1000000000ULL;
+    earned = elapsed * rate / 1000000000ULL;
+    tokens = t->tokens + earned;
+    if (tokens > rate / 4 + 1) tokens = rate / 4 + 1;
+    /* Time that earned no whole token is kept for the next look. */
+    if (earned) fl_write_once(&t->refilled_ns, now);
+    fl_write_once(&t->tokens, tokens ? tokens - 1 : 0);
+    return tokens != 0;
+}
+
+/* A node is active for a role while the clock is below its word (DESIGN section 8). */
+FL_INLINE int fl_role_active(struct fl_engine *e, __u32 role) {
+    const struct fl_role *r = fl_at_roles(e, role);
+    __u64 until;
+    if (!r) return 0;
+    until = fl_read_once(&r->active_until_ns);
+    if (until == ~0ULL) return 1;
+    return until && fl_now_ns(e) < until;
+}
+
+#endif
