@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where an instance keeps its things (DESIGN section 12). lbd and lbctl agree by this file alone.
+#pragma once
+
+#include <algorithm>
+#include <filesystem>
+#include <string>
+
+#include "dataplane/tables/result.h"
+
+namespace fairlead {
+
+struct InstancePaths {
+    std::string name;
+    std::filesystem::path tables;  // folder in the BPF file system: the tables, the program's link and devices
+    std::filesystem::path socket;  // control API
+    std::filesystem::path lock;    // held by the one lbd of this instance
+    std::filesystem::path state;   // run-time state
+
+    // A name becomes a file's name in four places: letters, digits, '-', '_' and '.', at most 48, no leading '.'.
+    static Result<InstancePaths> of(const std::string& name) {
+        const auto allowed = [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_' || c == '.'; };
+        if (name.empty() || name.size() > 48 || name.front() == '.' || !std::all_of(name.begin(), name.end(), allowed))
+            return fail("instance '" + name + "': expected 1 to 48 letters, digits, '-', '_' or '.', not beginning with '.'",
+                        EINVAL);
+        const std::filesystem::path run = "/run/fairlead";
+        return InstancePaths{name, std::filesystem::path("/sys/fs/bpf/fairlead") / name, run / (name + ".sock"),
+                             run / (name + ".lock"), std::filesystem::path("/var/lib/fairlead") / (name + ".json")};
+    }
+};
+
+inline constexpr const char* kDefaultInstance = "default";
+inline constexpr const char* kDefaultConfig = "/etc/fairlead/fairlead.toml";
+
+}  // namespace fairlead
