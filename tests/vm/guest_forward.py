@@ -20,10 +20,12 @@ from guest import Port, check, mac_of, namespace, report, run
 PORT = 80
 UNLISTED_PORT = 81
 READY_LIMIT_S = 60.0
+FRONTEND_SETUP = Path(__file__).resolve().parents[2] / "scripts/frontend-setup"
 SETTINGS = Path("/run/fairlead-vm.toml")
 
 BALANCER = {4: "192.0.2.1", 6: "2001:db8:2::1"}
 CLIENT = {4: "192.0.2.100", 6: "2001:db8:2::100"}
+STRANGER = {4: "192.0.2.66", 6: "2001:db8:2::66"}
 BACKEND = {
     "dsr4": "192.0.2.11", "dsr6": "2001:db8:2::11",
     "tunnel4": "192.0.2.12", "tunnel6": "2001:db8:2::12",
@@ -77,16 +79,21 @@ def build_network(pass_object: str) -> None:
     for name in ("lb", "wire"):
         run("ip", "netns", "add", name)
     run(*"ip link add lb0 netns lb type veth peer name wire0 netns wire".split())
-    batch("lb", "link set lo up\nlink set lb0 up\n" + addresses("lb0", BALANCER.values())
+    batch("lb", "link set lo up\nlink set lb0 up\n" + addresses("add", "lb0", BALANCER.values())
           + "".join(f"address add {VIP[name]} dev lo\n" for name in ("local4", "local6")))  # fmt: skip
     batch("wire", "link set lo up\nlink set wire0 up\n"
-          + addresses("wire0", [*CLIENT.values(), *(BACKEND[f"{kind}{v}"] for kind in ("dsr", "tunnel") for v in (4, 6))])
+          + addresses("add", "wire0", wire_addresses())
           + f"link set dev wire0 xdpdrv obj {pass_object} sec xdp\n")  # fmt: skip
 
 
-def addresses(interface: str, values) -> str:
+def wire_addresses() -> list[str]:
+    return [*CLIENT.values(), *(BACKEND[f"{kind}{family}"] for kind in ("dsr", "tunnel") for family in (4, 6))]
+
+
+def addresses(verb: str, interface: str, values) -> str:
     return "".join(
-        f"address add {value}/64 dev {interface} nodad\n" if ":" in value else f"address add {value}/24 dev {interface}\n"
+        f"address {verb} {value}/{'64' if ':' in value else '24'} dev {interface}"
+        + (" nodad\n" if ":" in value and verb == "add" else "\n")
         for value in values
     )
 
@@ -260,6 +267,38 @@ def attached_natively() -> str:
     return f"program {link['xdp']['prog']['id']}"
 
 
+def prepare_front_end(build: Path) -> str:
+    """The wire becomes a front-end node that unwraps by fl_decap: this kernel's tunnel devices are not loaded."""
+    tunnel_ends = {BACKEND["tunnel4"], BACKEND["tunnel6"]}
+    batch("wire", "link set dev wire0 xdpdrv off\n"
+          + addresses("del", "wire0", [value for value in wire_addresses() if value not in tunnel_ends]))  # fmt: skip
+    return run(
+        "nsenter", "--net=/run/netns/wire", str(FRONTEND_SETUP), "ipip", VIP["tunnel4"], VIP["tunnel6"],
+        "--interface", "wire0", "--source", BALANCER[4], "--source", BALANCER[6],
+        "--instance", "front-end", "--lbctl", str(build / "ctl/lbctl/lbctl"),
+    )  # fmt: skip
+
+
+def unwrapped(wire: Wire, name: str) -> None:
+    """There and back: the balancer wraps the packet, fl_decap at the far end takes the wrapping off."""
+    packet = request(name, 40005)
+    equal(wire.exchange(packet, lambda p: p[-20:] == packet[-20:]), one_hop_on(packet))
+
+
+def stranger_refused(wire: Wire, name: str) -> None:
+    """What another than the balancer wraps for the VIP stays out; the same frame from the balancer comes in."""
+    family = int(name[-1])
+    packet = request(name, 40006)
+    balancer = Port("lb", "lb0")
+    wire.port.drain()
+    for source, comes_in in ((STRANGER[family], False), (BALANCER[family], True)):
+        outer = ip(source, BACKEND[name], OUTER_PROTOCOL[family], packet)
+        balancer.send(ethernet(wire.mac, wire.balancer_mac, frames.ETHERTYPE[family], outer))
+        got = wire.port.expect(lambda f: f.endswith(packet[-20:]), 3.0 if comes_in else 1.0)
+        if comes_in != (got is not None and got[14:] == packet):
+            raise AssertionError(f"from {source}: {got and got.hex()}")
+
+
 def main(build: Path, pass_object: str) -> int:
     build_network(pass_object)
     listen("wire", [BACKEND[name] for name in BACKEND if not name.startswith("local")])
@@ -283,6 +322,10 @@ def main(build: Path, pass_object: str) -> int:
     check("vip-arp", lambda: vip_arp(wire))
     report("lbd-stopped", balancer.stop() == 0)
     check("steers-on", lambda: layer_2(wire, "dsr4"))
+    if check("frontend-setup", lambda: prepare_front_end(build)):
+        for name in ("tunnel4", "tunnel6"):
+            check(f"decap-{name}", lambda name=name: unwrapped(wire, name))
+            check(f"stranger-{name}", lambda name=name: stranger_refused(wire, name))
     return 0
 
 

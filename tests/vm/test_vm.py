@@ -14,6 +14,7 @@ LIMIT_S = 240  # a hang, not a slow run: an idle machine needs about 30
 CASES = (
     "ready", "native", "dsr4", "dsr6", "tunnel4", "tunnel6", "local4", "local6", "refused-dsr4", "refused-dsr6",
     "passed", "vip-echo", "vip-arp", "lbd-stopped", "steers-on",
+    "frontend-setup", "decap-tunnel4", "stranger-tunnel4", "decap-tunnel6", "stranger-tunnel6",
 )  # fmt: skip
 
 

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// The core's packet access for DPDK's buffers: a packet is an mbuf, and room for an outer header is its headroom.
+// To be included before anything else that brings dataplane/tables/memory_access.h in.
+#pragma once
+
+#if defined(FL_MEMORY_ACCESS_H) && !defined(FL_MEMORY_OWN_RESIZE)
+#error "include dataplane/engine headers first: the packet access of memory_access.h is chosen by who comes first"
+#endif
+#define FL_MEMORY_OWN_RESIZE
+
+#include <rte_mbuf.h>
+
+#include <cstdint>
+
+#include "dataplane/tables/memory_access.h"
+
+namespace fairlead::engine {
+
+// A view of one mbuf in one segment. Does not own it.
+struct MbufPacket : fl_packet {
+    explicit MbufPacket(rte_mbuf* buffer) : fl_packet{}, mbuf(buffer) { refresh(); }
+
+    void refresh() {
+        data = rte_pktmbuf_mtod(mbuf, void*);
+        end = static_cast<char*>(data) + rte_pktmbuf_data_len(mbuf);
+    }
+
+    rte_mbuf* mbuf;
+};
+
+}  // namespace fairlead::engine
+
+FL_INLINE int fl_resize(fl_engine*, fl_packet* packet, int head, __u32 length) {
+    auto* own = static_cast<fairlead::engine::MbufPacket*>(packet);
+    if (length > UINT16_MAX) return -1;
+    if (head > 0 && !rte_pktmbuf_prepend(own->mbuf, static_cast<std::uint16_t>(head))) return -1;
+    if (head < 0 && !rte_pktmbuf_adj(own->mbuf, static_cast<std::uint16_t>(-head))) return -1;
+    const __u32 have = rte_pktmbuf_data_len(own->mbuf);
+    if (length > have && !rte_pktmbuf_append(own->mbuf, static_cast<std::uint16_t>(length - have))) return -1;
+    if (length < have && rte_pktmbuf_trim(own->mbuf, static_cast<std::uint16_t>(have - length))) return -1;
+    own->refresh();
+    return 0;
+}
+
+#include "dataplane/core/steer.h"
