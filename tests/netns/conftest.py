@@ -54,14 +54,13 @@ class Bench:
         self.stack.callback(Bench.open_labs.remove, lab)
         return lab
 
-    def served(self, forward="l2dsr", families=(4, 6), topology="external", router=False, start=True, **config):
+    def served(self, forward="l2dsr", families=(4, 6), topology="external", router=False, start=True, ports=(80,),
+               **config):
         """A lab with nginx on Master and Slave, both prepared, and an lbd that knows both to be up."""
         lab = self.lab(topology=topology, router=router)
-        lab.servers = {name: lab.nginx(lab.nodes[name]) for name in ("master", "slave")}
+        lab.servers = {name: lab.nginx(lab.nodes[name], ports=ports) for name in ("master", "slave")}
         setup_backends(lab, forward, families)
-        if "text" not in config:
-            config.setdefault("family", families[0])
-        text = config.pop("text", None) or make_config(lab, forward, **config)
+        text = make_config(lab, forward, families[0], **config)
         lab.lbds = {name: Lbd(lab, lab.nodes[name], text) for name in lab.steering}
         lab.lbd = lab.lbds[lab.steering[0]]
         if start:

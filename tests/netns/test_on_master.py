@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Balancers on Master and Slave themselves: the local backend, the remote one, and a packet is steered once."""
+
+import re
+import time
+from collections import Counter
+
+import pytest
+
+from lab import VIP4, VIP6, curl, packets, wait_for
+from load import Load
+from traffic import curl_many, download_sha256
+
+MODES = [("l2dsr", 4), ("l2dsr", 6), ("ipip", 4), ("ipip", 6)]
+
+
+def vip_at(lab, node, vip):
+    """No election yet: the client's neighbour entry says which node holds the VIP."""
+    lab.client.run("ip", "neigh", "replace", vip, "lladdr", node.mac, "dev", "eth0", "nud", "permanent")
+
+
+@pytest.fixture(params=MODES, ids=lambda mode: f"{mode[0]}-v{mode[1]}")
+def lab(bench, request):
+    forward, family = request.param
+    lab = bench.served(forward, (family,), topology="on-master")
+    lab.vip = VIP4 if family == 4 else VIP6
+    return lab
+
+
+def test_local_backend_and_remote_slave(lab):
+    vip_at(lab, lab.master, lab.vip)
+    assert lab.lbds["master"].attached_mode() == lab.lbds["slave"].attached_mode() == "native"
+    assert curl_many(lab.client, lab.vip, 10) == ["master"] * 10
+    assert download_sha256(lab, lab.client, lab.vip) == lab.servers["master"].large_sha256
+    # Master itself serves no more: its program steers to the Slave, whose program hands up what arrives.
+    lab.servers["master"].stop()
+    lab.lbds["master"].wait_up(master=False, slave=True)
+    wait_for(lambda: curl(lab.client, lab.vip, check=False) == "slave", "the Slave")
+    assert curl_many(lab.client, lab.vip, 10) == ["slave"] * 10
+    assert download_sha256(lab, lab.client, lab.vip) == lab.servers["slave"].large_sha256
+    # Once the Master is dead altogether, the Slave serves the VIP from its own node.
+    lab.cut_link(lab.master)
+    lab.lbds["slave"].wait_up(master=False, slave=True)
+    vip_at(lab, lab.slave, lab.vip)
+    wait_for(lambda: curl(lab.client, lab.vip, check=False) == "slave", "the Slave by itself")
+    assert curl_many(lab.client, lab.vip, 10) == ["slave"] * 10
+
+
+def steered(capture):
+    """Counts each packet by what stays the same on its way: ports, flags, sequence numbers, lengths."""
+    counts = Counter()
+    for line in packets(capture):
+        match = re.search(r"(\S+) > (\S+): Flags (\[\S+\]),( seq \S+,)?.* length (\d+)", line)
+        if match:
+            counts[match.groups()] += 1
+    return counts
+
+
+def test_opposite_views(lab):
+    """For 5 s Master would have the Slave serve and the Slave would have Master serve. What one sends the other is
+    served there: no packet goes over the link between them twice, and no request fails."""
+    lab.lbds["master"].lbctl("drain", "master")
+    wait_for(lambda: curl(lab.client, lab.vip, check=False) is not None, "an answer")
+    vip_at(lab, lab.master, lab.vip)
+    wait_for(lambda: curl(lab.client, lab.vip, check=False) == "slave", "Master's view")
+    vip_at(lab, lab.slave, lab.vip)
+    wait_for(lambda: curl(lab.client, lab.vip, check=False) == "master", "the Slave's view")
+
+    between = {}
+    for sender, receiver in (("master", "slave"), ("slave", "master")):
+        between[sender] = lab.sw.popen(
+            "tcpdump", "tcpdump", "-i", f"p-{sender}", "-Q", "in", "-nn", "-S", "-l", "--immediate-mode", "ether", "src",
+            lab.nodes[sender].mac, "and", "ether", "dst", lab.nodes[receiver].mac)
+        wait_for(lambda: "listening on" in between[sender].output(), "tcpdump")
+    deadline, node, records = time.monotonic() + 5, lab.master, []
+    while time.monotonic() < deadline:
+        vip_at(lab, node, lab.vip)
+        with Load(lab, lab.client, lab.vip, pace=0.02, burst=2) as load:
+            time.sleep(1.2)
+            batch = load.stop()
+        expected = "slave" if node is lab.master else "master"
+        assert batch and all(r.result == "ok" and r.server == expected for r in batch), \
+            Counter((r.result, r.server) for r in batch)
+        records += batch
+        node = lab.slave if node is lab.master else lab.master
+    time.sleep(0.2)
+    client = lab.client.address(4 if "." in lab.vip else 6)
+    crossed = {name: Counter({key: n for key, n in steered(capture).items() if key[0].startswith(f"{client}.")})
+               for name, capture in between.items()}
+    assert sum(crossed["master"].values()) >= len(records) and sum(crossed["slave"].values()) >= len(records)
+    both_ways = crossed["master"].keys() & crossed["slave"].keys()
+    assert not both_ways, f"crossed in both directions: {list(both_ways)[:3]}"
+    syns = [n for counts in crossed.values() for key, n in counts.items() if key[2] == "[S]"]
+    assert max(syns) == 1, "a SYN crossed twice in one direction"

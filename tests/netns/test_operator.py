@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the operator sees and does: lbctl, metrics, logs."""
+
+import json
+import re
+
+import pytest
+
+from lab import LBCTL, LBD, VIP4, curl, run, wait_for
+from traffic import curl_many, http_from
+
+ONE_TIER = [{"name": "master", "address": "192.0.2.11"}, {"name": "slave", "address": "192.0.2.12"}]
+
+
+@pytest.fixture(scope="module")
+def lab(module_bench):
+    """Two backends of one tier; the tests put back what they change."""
+    return module_bench.served(families=(4,), backends=ONE_TIER)
+
+
+@pytest.mark.parametrize("command", ["status", "services", "backends", "counters", "stats"])
+def test_tables_and_json(lab, command):
+    text = lab.lbd.lbctl(command).stdout
+    assert text.strip() and not text.lstrip().startswith("{")
+    assert json.loads(lab.lbd.lbctl("-o", "json", command).stdout)
+
+
+def test_status_names_what_matters(lab):
+    text = lab.lbd.lbctl("status").stdout
+    assert lab.lbd.instance in text and "eth0" in text and "native" in text
+
+
+def test_backends_show_health(lab):
+    text = lab.lbd.lbctl("backends").stdout
+    assert re.search(r"master.*192\.0\.2\.11", text) and re.search(r"slave.*192\.0\.2\.12", text)
+
+
+def test_drain_and_undrain(lab):
+    logged = len(lab.lbd.log())
+    lab.lbd.lbctl("drain", "slave")
+    wait_for(lambda: set(curl_many(lab.client, VIP4, 20)) == {"master"}, "the drain")
+    assert lab.lbd.metrics().total("backend_eligible", backend="slave") == 0
+    assert lab.lbd.metrics().total("backend_up", backend="slave") == 1
+    assert "drain" in lab.lbd.lbctl("backends").stdout
+    # The log says who did it.
+    assert re.search(r"slave.*uid.?0|uid.?0.*slave", lab.lbd.log()[logged:])
+    lab.lbd.lbctl("undrain", "slave")
+    wait_for(lambda: set(curl_many(lab.client, VIP4, 20)) == {"master", "slave"}, "the return")
+
+
+def test_weight(lab):
+    lab.lbd.lbctl("weight", "slave", "0")
+    wait_for(lambda: set(curl_many(lab.client, VIP4, 20)) == {"master"}, "weight 0")
+    lab.lbd.lbctl("weight", "slave", "100")
+    wait_for(lambda: set(curl_many(lab.client, VIP4, 20)) == {"master", "slave"}, "weight 100")
+    assert lab.lbd.metrics().total("backend_weight", backend="slave") == 100
+
+
+@pytest.mark.parametrize("arguments", [["drain", "nobody"], ["weight", "slave", "many"], ["weight", "slave", "70000"],
+                                       ["frobnicate"], []])
+def test_wrong_commands_fail_and_say_why(lab, arguments):
+    result = lab.lbd.lbctl(*arguments, check=False)
+    assert result.returncode != 0 and (result.stderr or result.stdout).strip()
+    assert set(curl_many(lab.client, VIP4, 20)) == {"master", "slave"}
+
+
+def test_explain_agrees_with_what_happens(lab):
+    """The backend that explain names is the one that answers, for two dozen source ports."""
+    chosen = set()
+    for port in range(42000, 42024):
+        text = lab.lbd.lbctl("-o", "json", "explain", f"{lab.client.v4}:{port}", f"{VIP4}:80").stdout
+        server = http_from(lab.client, VIP4, port)
+        other = "slave" if server == "master" else "master"
+        assert f'"{server}"' in text and f'"{other}"' not in text, f"{port}: {server} answered; {text}"
+        assert lab.nodes[server].mac in text
+        chosen.add(server)
+    assert chosen == {"master", "slave"}
+
+
+def test_explain_what_is_not_served(lab):
+    assert "unlisted" in lab.lbd.lbctl("explain", f"{lab.client.v4}:42000", f"{VIP4}:99", check=False).stdout.lower() \
+        or "no service" in lab.lbd.lbctl("explain", f"{lab.client.v4}:42000", f"{VIP4}:99", check=False).stdout.lower()
+
+
+def test_promtool_accepts_the_metrics(lab):
+    curl(lab.client, VIP4)
+    text = lab.lbd.metrics_text()
+    result = run(["promtool", "check", "metrics"], input=text, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert not result.stderr.strip(), result.stderr
+
+
+def test_metric_names_and_labels(lab):
+    """Names and labels are a promise to dashboards."""
+    curl_many(lab.client, VIP4, 5)
+    lab.client.run("curl", "-s", "--max-time", "1", f"http://{VIP4}:99/", check=False)
+    metrics = lab.lbd.metrics()
+    promised = {
+        "service_packets_total": {"service", "vip", "port", "protocol"},
+        "service_bytes_total": {"service", "vip", "port", "protocol"},
+        "service_syns_total": {"service", "vip", "port", "protocol"},
+        "backend_packets_total": {"pool", "backend", "address", "tier"},
+        "backend_bytes_total": {"pool", "backend", "address", "tier"},
+        "backend_syns_total": {"pool", "backend", "address", "tier"},
+        "backend_up": {"pool", "backend"}, "backend_weight": {"pool", "backend"}, "backend_eligible": {"pool", "backend"},
+        "check_failures_total": {"pool", "backend"},
+        "passed_packets_total": set(), "answered_packets_total": {"kind"}, "drops_total": {"reason"},
+        "table_used": {"table"}, "table_size": {"table"}, "engine_info": set(), "build_info": set(),
+    }
+    for name, labels in promised.items():
+        rows = metrics.rows(name)
+        assert rows, f"fairlead_{name} is missing"
+        assert all(labels <= row.keys() for row, _ in rows), f"fairlead_{name}: {rows[0][0]}"
+    assert "fairlead_check_duration_seconds" in lab.lbd.metrics_text()
+    assert metrics.total("answered_packets_total", kind="reset") >= 1
+
+
+def test_checks_are_logged_once_a_change(lab):
+    logged = len(lab.lbd.log())
+    lab.servers["slave"].stop()
+    lab.lbd.wait_up(slave=False)
+    lab.servers["slave"].start()
+    lab.lbd.wait_up(slave=True)
+    lines = [line for line in lab.lbd.log()[logged:].splitlines() if "slave" in line]
+    assert 2 <= len(lines) <= 8, lines
+    assert any("down" in line for line in lines) and any("up" in line for line in lines)
+    assert "hash.key" not in lab.lbd.log() or (lab.folder / "hash.key").read_text().strip() not in lab.lbd.log()
+
+
+@pytest.mark.parametrize("program", ["lbd", "lbctl"])
+def test_config_check(lab, tmp_path, program):
+    command = [LBD, "--check", "--config"] if program == "lbd" else [LBCTL, "config", "check"]
+    good = run([*command, lab.lbd.config_file], check=False)
+    assert good.returncode == 0, good.stdout + good.stderr
+    bad = tmp_path / "bad.toml"
+    text = lab.lbd.config_file.read_text().replace("ports = [80]", "ports = [80808]").replace('tcp"', 'tpc"')
+    bad.write_text(text)
+    result = run([*command, bad], check=False)
+    complaint = result.stdout + result.stderr
+    assert result.returncode != 0
+    for wrong in ("80808", '"tpc"'):
+        line = next(number for number, line in enumerate(text.splitlines(), 1) if wrong in line)
+        assert re.search(rf"{re.escape(str(bad))}:{line}:\d+: ", complaint), complaint
+
+
+@pytest.mark.parametrize("program", [LBD, LBCTL])
+def test_help_and_version(program):
+    for option in ("--help", "--version"):
+        result = run([program, option], check=False)
+        assert result.returncode == 0 and result.stdout.strip()
