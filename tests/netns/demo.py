@@ -100,7 +100,8 @@ class Demo:
 
     def show(self, *commands):
         for command in commands:
-            self.screen.command(f"lbctl {command}", self.active.lbctl(*command.split()).stdout)
+            # `status` has an exit code of its own for a VIP without a backend.
+            self.screen.command(f"lbctl {command}", self.active.lbctl(*command.split(), check=False).stdout)
         rows = [line for line in self.active.metrics_text().splitlines()
                 if line.startswith(("fairlead_backend_up{", "fairlead_backend_eligible{", "fairlead_backend_syns_total{"))]
         self.screen.command("curl -s http://127.0.0.1:9435/metrics | grep fairlead_backend_", "\n".join(rows))

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the operator sees and does: lbctl, metrics, logs."""
 
-import json
 import re
 
 import pytest
@@ -18,21 +17,59 @@ def lab(module_bench):
     return module_bench.served(families=(4,), backends=ONE_TIER)
 
 
-@pytest.mark.parametrize("command", ["status", "services", "backends", "counters", "stats"])
+FIELDS = {  # docs/api.md; a field may be added, none may go
+    "status": {"instance", "node", "version", "controller", "config", "role", "ports", "pools", "tables",
+               "tables_bytes", "hash_key_id"},
+    "services": {"name", "vip", "port", "protocol", "pool", "state", "backends", "eligible", "packets", "bytes", "syns"},
+    "backends": {"pool", "name", "address", "tier", "weight", "configured_weight", "forward", "state", "eligible",
+                 "in_use", "reason", "drained", "slots", "pool_slots", "mtu", "next_hop", "checks", "packets", "bytes",
+                 "syns"},
+    "counters": {"passed", "answered", "dropped"},
+}
+
+
+@pytest.mark.parametrize("command", FIELDS)
 def test_tables_and_json(lab, command):
     text = lab.lbd.lbctl(command).stdout
     assert text.strip() and not text.lstrip().startswith("{")
-    assert json.loads(lab.lbd.lbctl("-o", "json", command).stdout)
+    data = lab.lbd.lbctl_json(command)
+    objects = data[command] if command in ("services", "backends") else [data]
+    assert objects and all(FIELDS[command] <= item.keys() for item in objects), FIELDS[command] - objects[0].keys()
+
+
+def test_stats(lab):
+    curl_many(lab.client, VIP4, 5)
+    text = lab.lbd.lbctl("stats").stdout
+    assert "master" in text and "slave" in text and "web" in text
 
 
 def test_status_names_what_matters(lab):
     text = lab.lbd.lbctl("status").stdout
     assert lab.lbd.instance in text and "eth0" in text and "native" in text
+    status = lab.lbd.lbctl_json("status")
+    assert status["controller"]["running"] is True and status["controller"]["pid"] == lab.lbd.process.pid
+    assert [(p["interface"], p["engine"], p["attached"]) for p in status["ports"]] == [("eth0", "xdp-native", True)]
 
 
-def test_backends_show_health(lab):
+def test_backends_show_health_and_next_hop(lab):
     text = lab.lbd.lbctl("backends").stdout
     assert re.search(r"master.*192\.0\.2\.11", text) and re.search(r"slave.*192\.0\.2\.12", text)
+    backends = {b["name"]: b for b in lab.lbd.lbctl_json("backends")["backends"]}
+    for name, backend in backends.items():
+        assert backend["state"] == "healthy" and backend["eligible"] and backend["in_use"]
+        assert backend["next_hop"]["mac"] == lab.nodes[name].mac and backend["next_hop"]["resolved"]
+        assert backend["checks"][0]["state"] == "up" and backend["checks"][0]["last_ms"] > 0
+    assert sum(b["slots"] for b in backends.values()) == backends["master"]["pool_slots"]
+
+
+def test_counters_agree_with_metrics(lab):
+    curl_many(lab.client, VIP4, 5)
+    rows = {r["reason"]: r["packets"] for r in lab.lbd.lbctl_json("counters")["dropped"]}
+    metrics = {labels["reason"]: value for labels, value in lab.lbd.metrics().rows("drops_total")}
+    assert rows.keys() == metrics.keys() and "no_neighbour" in rows
+    served = sum(b["syns"] for b in lab.lbd.lbctl_json("backends")["backends"])
+    assert served == lab.lbd.metrics().total("backend_syns_total") == \
+        sum(len(server.requests(VIP4)) for server in lab.servers.values())
 
 
 def test_drain_and_undrain(lab):
@@ -56,11 +93,12 @@ def test_weight(lab):
     assert lab.lbd.metrics().total("backend_weight", backend="slave") == 100
 
 
-@pytest.mark.parametrize("arguments", [["drain", "nobody"], ["weight", "slave", "many"], ["weight", "slave", "70000"],
-                                       ["frobnicate"], []])
-def test_wrong_commands_fail_and_say_why(lab, arguments):
+@pytest.mark.parametrize("arguments, code", [
+    (["drain", "nobody"], {1}), (["weight", "slave", "many"], {1, 2}), (["weight", "slave", "70000"], {1, 2}),
+    (["frobnicate"], {2}), ([], {2}), (["explain", "nonsense", "192.0.2.10:80"], {1, 2})])
+def test_wrong_commands_fail_and_say_why(lab, arguments, code):
     result = lab.lbd.lbctl(*arguments, check=False)
-    assert result.returncode != 0 and (result.stderr or result.stdout).strip()
+    assert result.returncode in code and (result.stderr or result.stdout).strip()
     assert set(curl_many(lab.client, VIP4, 20)) == {"master", "slave"}
 
 
