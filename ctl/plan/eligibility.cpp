@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/plan/eligibility.h"
+
+#include <algorithm>
+
+namespace fairlead::plan {
+namespace {
+
+// What a tier has to offer.
+struct TierCount {
+    std::size_t backends = 0;
+    std::size_t eligible = 0;
+};
+
+fl_backend_state state_of(Verdict verdict, bool drained) {
+    switch (verdict) {
+        case Verdict::kUp:
+            return drained ? FL_BACKEND_DRAINING : FL_BACKEND_HEALTHY;
+        case Verdict::kDown:
+            return FL_BACKEND_UNHEALTHY;
+        case Verdict::kUnknown:
+            break;
+    }
+    return FL_BACKEND_UNKNOWN;
+}
+
+// Why a backend may take no new connections; empty if it may. What an operator did is said before what a check found.
+std::string bar_of(const BackendHealth& health, bool drained, std::uint32_t weight) {
+    if (drained) {
+        return "drained";
+    }
+    if (weight == 0) {
+        return "weight 0";
+    }
+    switch (health.verdict) {
+        case Verdict::kUp:
+            return {};
+        case Verdict::kDown:
+            return health.reason.empty() ? "check failed" : "check failed: " + health.reason;
+        case Verdict::kUnknown:
+            break;
+    }
+    return "not checked yet";
+}
+
+BackendDecision decide_backend(const config::Backend& backend, const BackendHealth& health,
+                               const PoolOverrides& overrides) {
+    BackendDecision decision;
+    decision.name = backend.name;
+    decision.address = backend.address;
+    decision.tier = backend.tier;
+    decision.configured_weight = static_cast<std::uint32_t>(backend.weight);
+    decision.weight = decision.configured_weight;
+    if (const auto found = overrides.find(backend.name); found != overrides.end()) {
+        decision.drained = found->second.drained;
+        decision.weight = found->second.weight.value_or(decision.weight);
+    }
+    decision.state = state_of(health.verdict, decision.drained);
+    decision.reason = bar_of(health, decision.drained, decision.weight);
+    decision.eligible = decision.reason.empty();
+    return decision;
+}
+
+BackendHealth health_of(const config::Pool& pool, const config::Backend& backend, const PoolHealth& health) {
+    if (pool.checks.empty()) {
+        return combine_checks(pool.check_policy, {});
+    }
+    const auto found = health.find(backend.name);
+    return found == health.end() ? BackendHealth{} : found->second;
+}
+
+std::map<int, TierCount> count_tiers(const std::vector<BackendDecision>& backends) {
+    std::map<int, TierCount> tiers;
+    for (const BackendDecision& backend : backends) {
+        TierCount& tier = tiers[backend.tier];
+        ++tier.backends;
+        tier.eligible += backend.eligible ? 1 : 0;
+    }
+    return tiers;
+}
+
+std::string tier_text(int tier, const TierCount& count) {
+    return "tier " + std::to_string(tier) + ": " + std::to_string(count.eligible) + " of " +
+           std::to_string(count.backends) + " backends eligible";
+}
+
+// Sets the tier in use and the pool's reason; false if no backend of any tier is eligible.
+bool choose_tier(PoolDecision& decision, const std::map<int, TierCount>& tiers, std::size_t quorum) {
+    const auto enough = [&](const auto& tier) { return tier.second.eligible > 0 && tier.second.eligible >= quorum; };
+    const auto any = [](const auto& tier) { return tier.second.eligible > 0; };
+    if (const auto best = std::find_if(tiers.begin(), tiers.end(), enough); best != tiers.end()) {
+        decision.tier = best->first;
+        decision.reason = tier_text(best->first, best->second);
+        return true;
+    }
+    if (const auto best = std::find_if(tiers.begin(), tiers.end(), any); best != tiers.end()) {
+        decision.tier = best->first;
+        decision.reason = tier_text(best->first, best->second) + ", below the quorum of " + std::to_string(quorum) +
+                          " that no tier reaches";
+        return true;
+    }
+    return false;
+}
+
+void use_tier(PoolDecision& decision) {
+    for (BackendDecision& backend : decision.backends) {
+        if (!backend.eligible) {
+            continue;
+        }
+        backend.in_use = backend.tier == *decision.tier;
+        if (backend.in_use) {
+            backend.reason = "in use";
+        } else if (backend.tier > *decision.tier) {
+            backend.reason = "tier " + std::to_string(backend.tier) + " stands by";
+        } else {
+            backend.reason = "tier " + std::to_string(backend.tier) + " is below its quorum";
+        }
+    }
+}
+
+void use_any(PoolDecision& decision) {
+    for (BackendDecision& backend : decision.backends) {
+        if (backend.weight > 0 && !backend.drained) {
+            backend.in_use = true;
+            backend.reason = "in use as if healthy (" + backend.reason + ")";
+        }
+    }
+}
+
+std::string_view refusal(config::AllDown all_down) {
+    return all_down == config::AllDown::kDrop ? "no backend is eligible: connections are dropped"
+                                              : "no backend is eligible: connections are refused";
+}
+
+void count_backends(PoolDecision& decision) {
+    for (const BackendDecision& backend : decision.backends) {
+        decision.eligible += backend.eligible ? 1 : 0;
+        decision.in_use += backend.in_use ? 1 : 0;
+    }
+}
+
+}  // namespace
+
+BackendHealth combine_checks(config::CheckPolicy policy, std::span<const BackendHealth> checks) {
+    if (checks.empty()) {
+        return {Verdict::kUp, "no checks"};
+    }
+    // "all" is decided by the first check that is down, "any" by the first that is up; else the undecided weigh more.
+    const Verdict deciding = policy == config::CheckPolicy::kAll ? Verdict::kDown : Verdict::kUp;
+    for (const Verdict wanted : {deciding, Verdict::kUnknown}) {
+        const auto is_wanted = [&](const BackendHealth& check) { return check.verdict == wanted; };
+        if (const auto found = std::find_if(checks.begin(), checks.end(), is_wanted); found != checks.end()) {
+            return *found;
+        }
+    }
+    return checks.front();
+}
+
+PoolDecision decide_pool(const config::Pool& pool, const PoolHealth& health, const PoolOverrides& overrides) {
+    PoolDecision decision;
+    decision.pool = pool.name;
+    decision.backends.reserve(pool.backends.size());
+    for (const config::Backend& backend : pool.backends) {
+        decision.backends.push_back(decide_backend(backend, health_of(pool, backend, health), overrides));
+    }
+    const std::size_t quorum = pool.quorum > 0 ? static_cast<std::size_t>(pool.quorum) : 0;
+    decision.all_down = !choose_tier(decision, count_tiers(decision.backends), quorum);
+    if (!decision.all_down) {
+        use_tier(decision);
+    } else if (pool.all_down == config::AllDown::kAny) {
+        use_any(decision);
+    }
+    count_backends(decision);
+    if (decision.all_down) {
+        decision.reason = decision.in_use > 0 ? "no backend is eligible: all are used as if healthy"
+                                              : std::string(refusal(pool.all_down));
+    }
+    return decision;
+}
+
+std::string_view to_string(Verdict verdict) {
+    switch (verdict) {
+        case Verdict::kUp:
+            return "up";
+        case Verdict::kDown:
+            return "down";
+        case Verdict::kUnknown:
+            break;
+    }
+    return "unknown";
+}
+
+}  // namespace fairlead::plan
