@@ -577,7 +577,7 @@ def make_config(lab, forward="l2dsr", family=4, services=None, check=None, pool=
     text = f'hash_key_file = "{lab.folder}/hash.key"\n{head}\n'
     for name in lab.steering:
         node = lab.nodes[name]
-        text += toml_table("node", {"name": name, "interface": "eth0", "address": node.v4, "address6": node.v6,
+        text += toml_table("node", {"name": name, "interface": "eth0", "address": [node.v4, node.v6],
                                     **(nodes or {}).get(name, {})})
     text += toml_table("pool", {"name": "web", "forward": forward, "all_down": "reset",
                                 "checks": [{**CHECK, **(check or {})}], **(pool or {})})
