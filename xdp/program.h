@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// The XDP programs as loaded objects: verified by the kernel over a set of tables, not attached to anything yet.
+// Loading needs CAP_BPF and CAP_NET_ADMIN, and CAP_PERFMON for the program to be as fast as it can be (DESIGN section
+// 10). A Program belongs to one thread; the kernel keeps the program as long as it is attached or pinned somewhere.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "dataplane/tables/result.h"
+#include "dataplane/tables/tables.h"
+#include "xdp/unique_fd.h"
+
+namespace fairlead::xdp {
+
+enum class ProgramKind {
+    kSteer,  // a balancer's
+    kDecap,  // a front-end node's
+};
+
+struct ProgramInfo {
+    std::uint32_t id = 0;
+    std::string name;
+    std::uint32_t verified_insns = 0;  // instructions that the verifier walked; 0 if the kernel does not say
+    std::uint32_t xlated_bytes = 0;    // of the program as the verifier left it
+    std::uint32_t jited_bytes = 0;     // of machine code; 0 = it is interpreted
+    std::uint64_t loaded_ns = 0;       // CLOCK_BOOTTIME
+};
+
+Result<ProgramInfo> program_info(int program_fd);
+Result<ProgramInfo> program_info_by_id(std::uint32_t id);
+
+class Program {
+  public:
+    // Verifies the program over pinned tables, for the interface with number `port` (dataplane/core/layout.h,
+    // "ports"). `devices` is the DEVMAP to transmit through, or -1 for an empty one of the program's own. The error
+    // holds the end of the verifier's log.
+    static Result<Program> load(const tables::Tables& tables, ProgramKind kind, std::uint32_t port, int devices = -1);
+
+    int fd() const { return fd_.get(); }
+    const ProgramInfo& info() const { return info_; }
+
+  private:
+    Program(UniqueFd fd, ProgramInfo info) : fd_(std::move(fd)), info_(std::move(info)) {}
+    UniqueFd fd_;
+    ProgramInfo info_;
+};
+
+// What a program does with one frame (BPF_PROG_TEST_RUN): its verdict (XDP_PASS, ...) and the frame afterwards.
+struct TestRun {
+    std::uint32_t verdict = 0;
+    std::vector<std::uint8_t> frame;
+};
+Result<TestRun> test_run(int program_fd, std::span<const std::uint8_t> frame);
+
+}  // namespace fairlead::xdp
