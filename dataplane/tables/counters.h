@@ -30,14 +30,11 @@ class CounterReader {
     Counts backend(std::uint32_t global_index) const;
     std::vector<Counts> reasons() const;  // FL_REASON_COUNT of them
 
-    // Without the baseline taken off.
-    Counts raw_service(std::uint32_t id) const;
-    Counts raw_backend(std::uint32_t global_index) const;
+    // By index within a stride (FL_COUNTER_SERVICE and so on): the bare sum, and less the baseline.
+    Counts raw(std::uint32_t index_in_stride) const;
+    Counts value(std::uint32_t index_in_stride) const;
 
   private:
-    Counts sum(std::uint32_t index_in_stride) const;
-    Counts baseline(std::uint32_t index_in_stride) const;
-
     const Tables* tables_;
 };
 

@@ -31,6 +31,9 @@ struct GraceOptions {
 // reference to `tables`.
 Result<std::unique_ptr<GracePeriod>> make_grace(Tables& tables, GraceOptions options = {});
 
+// Whether a registered worker still runs, as far as one can tell.
+bool any_worker_lives(const Tables& tables);
+
 // A reader's entry in the workers table. Belongs to one thread; leaves the table when destroyed. A worker that dies
 // without that is found out by its pid and the time it started.
 class WorkerSlot {
@@ -42,8 +45,13 @@ class WorkerSlot {
 
     // Between begin and end the thread may hold what it reads from the tables; outside it must hold nothing.
     void begin_burst() {
+        // The store must be seen before any load of the burst is made. ThreadSanitizer knows no fences.
+#ifdef __SANITIZE_THREAD__
+        __atomic_exchange_n(&worker_->epoch, ++epoch_, __ATOMIC_SEQ_CST);
+#else
         __atomic_store_n(&worker_->epoch, ++epoch_, __ATOMIC_RELAXED);
-        __atomic_thread_fence(__ATOMIC_SEQ_CST);  // the store is seen before any load of the burst is made
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
     }
     void end_burst() { __atomic_store_n(&worker_->epoch, ++epoch_, __ATOMIC_RELEASE); }
 
