@@ -119,8 +119,7 @@ class Completer {
     void check_names() {
         Names pool_names(report_, "a pool");
         Names service_names(report_, "a service");
-        for (const auto& pool : draft_.pools)
-            if (pool.name_at) pool_names.add(pool.value.name, *pool.name_at);
+        for (auto& pool : draft_.pools) pool.repeated = pool.name_at && !pool_names.add(pool.value.name, *pool.name_at);
         for (const auto& service : draft_.services) {
             if (!service.name_at) continue;
             const bool first = service_names.add(service.value.name, *service.name_at);
@@ -132,7 +131,7 @@ class Completer {
     void resolve_pools() {
         std::unordered_map<std::string_view, PoolDraft*> by_name;
         std::vector<std::string_view> known;
-        bool all_named = true;
+        bool all_named = draft_.has_all_pools;
         for (auto& pool : draft_.pools) {
             all_named = all_named && pool.name_at;
             if (!pool.name_at || !by_name.try_emplace(pool.value.name, &pool).second) continue;
@@ -315,7 +314,7 @@ class Completer {
     }
 
     void fill_checks_of(PoolDraft& pool, const Use& use) {
-        const bool silent = use.doubtful || use.reported || doubtful_pools_;
+        const bool silent = use.doubtful || use.reported || pool.repeated || doubtful_pools_;
         if (!pool.has_checks_key) {
             if (use.first_port == 0 && !silent)
                 report_.add(pool.name_at.value_or(pool.at), called(pool) +

@@ -83,9 +83,10 @@ struct Service {
 struct Node {
     std::string name;
     std::vector<std::string> interfaces;
-    std::optional<IpAddress>
-        address;  // this node's own IPv4 address: outer source of IPv4 tunnels, and a peer's address to the others
-    std::optional<IpAddress> address6;  // the same for IPv6
+    // This node's own addresses: outer source of tunnels, and what the other nodes know it by. None: lbd takes the
+    // interface's.
+    std::optional<IpAddress> address;   // IPv4
+    std::optional<IpAddress> address6;  // IPv6
     Engine engine = Engine::kAuto;
 };
 

@@ -210,7 +210,8 @@ NodeDraft decode_node(Report& report, const Value& table) {
         node.value.name = name->value;
         node.name_at = name->at;
     }
-    if (!reader.has("interfaces")) reader.require("interface", "the interface that carries the VIPs, such as \"eth0\"");
+    if (!reader.has("interfaces") && !reader.is_misspelt("interfaces"))
+        reader.require("interface", "the interface that carries the VIPs, such as \"eth0\"");
     node.value.interfaces = decode_interfaces(reader);
     assign(node.value.engine, choose(reader, "engine", kEngines));
     decode_node_addresses(reader, node);
@@ -227,7 +228,8 @@ void decode_nodes(const TableReader& top, Draft& draft) {
                                                "with [[node]] it belongs in there");
         return;
     }
-    if (!bare && !top.has("node"))
+    if (!bare && !top.has("node") && !top.is_misspelt("interface") && !top.is_misspelt("interfaces") &&
+        !top.is_misspelt("node"))
         top.report().add_missing({1, 1}, "no node: expected interface = \"eth0\" at the top of the file, or [[node]]");
     if (!bare) return;
     NodeDraft node;
@@ -383,7 +385,8 @@ PoolDraft decode_pool(Report& report, const Value& table) {
     decode_checks(reader, pool);
     decode_table_size(reader, pool);
     const auto* backends = reader.get("backend");
-    pool.has_backends = backends != nullptr && (backends->kind != Kind::kArray || !backends->items.empty());
+    pool.has_backends = reader.is_misspelt("backend");
+    if (backends != nullptr) pool.has_backends = (backends->kind != Kind::kArray || !backends->items.empty());
     for (const auto* backend : reader.tables("backend", "[[pool.backend]]"))
         pool.backends.push_back(decode_backend(report, *backend, forward));
     return pool;
@@ -455,7 +458,8 @@ void decode_pool_of(const TableReader& reader, const Value& table, ServiceDraft&
         report.add(table.find("backends")->key_at, "'pool' and 'backends' are both given; expected one of them");
         service.own_pool.reset();
     }
-    if (!reader.has("pool") && !reader.has("backends"))
+    if (!reader.has("pool") && !reader.has("backends") && !reader.is_misspelt("pool") &&
+        !reader.is_misspelt("backends"))
         report.add_missing(reader.at(),
                            "[[service]] needs 'pool' or 'backends': the name of a [[pool]], or a list of addresses");
 }
@@ -609,6 +613,10 @@ Draft decode(const Document& document, Report& report) {
     const TableReader top(report, document.root, "the file", kTopKeys);
     decode_nodes(top, draft);
     for (const auto* pool : top.tables("pool", "[[pool]]")) draft.pools.push_back(decode_pool(report, *pool));
+    const auto* pools = top.get("pool");
+    draft.has_all_pools =
+        !top.is_misspelt("pool") &&
+        (pools == nullptr || (pools->kind == Kind::kArray && pools->items.size() == draft.pools.size()));
     for (const auto* service : top.tables("service", "[[service]]"))
         draft.services.push_back(decode_service(report, *service));
     decode_limits(top, draft.limits);

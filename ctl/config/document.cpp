@@ -5,6 +5,10 @@
 #define TOML_HEADER_ONLY 1
 #define TOML_EXCEPTIONS 0
 #define TOML_ENABLE_FORMATTERS 0
+// Its assertions fail on mere syntax errors ("[=]"), which the lines behind them then report in good order; and with
+// NDEBUG it would have the compiler take them for granted.
+#undef NDEBUG
+#define TOML_ASSERT(expression) static_cast<void>(0)
 #include "ctl/config/document.h"
 
 #include <toml++/toml.h>
@@ -87,15 +91,20 @@ class Marker {
 // ---- statements: the lines that are taken out together ----
 
 struct Statement {
-    std::size_t first_line = 0;  // from 0
-    std::size_t end_line = 0;    // one past the last
-    bool header = false;         // [x] or [[x]]
-    bool dotted = false;         // a header of a table within a table
-    bool cut_short = false;      // the next statement began while a bracket was open
-    int open = 0;                // brackets opened and not closed
-    Position bracket;            // the last one left open
+    std::size_t first_line = 0;    // from 0
+    std::size_t end_line = 0;      // one past the last
+    bool header = false;           // [x] or [[x]]
+    bool dotted = false;           // a header of a table within a table
+    bool cut_short = false;        // the next statement began while a bracket was open
+    int open = 0;                  // brackets opened and not closed
+    std::size_t bracket_line = 0;  // the last one opened
+    std::size_t bracket_byte = 0;
+    Position bracket;  // the same, if it was cut short
 };
 
+bool is_ascii(char c) { return static_cast<unsigned char>(c) < 0x80; }
+// Not a continuation byte of UTF-8.
+bool begins_character(char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }
 bool is_key_character(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-'; }
 
 class Splitter {
@@ -123,6 +132,28 @@ class Splitter {
         return std::nullopt;
     }
 
+    // The first character of each line that is neither ASCII nor in a comment.
+    std::vector<Position> beyond_ascii() const {
+        std::vector<Position> found;
+        for (std::size_t line = 0; line < lines_.size(); ++line) {
+            std::size_t i = 0;
+            while (i < lines_[line].size() && (is_ascii(lines_[line][i]) || mark(line, i) == '#')) ++i;
+            if (i < lines_[line].size()) found.push_back(position(line, i));
+        }
+        return found;
+    }
+
+    // The lines with one '?' for each character beyond ASCII, so that columns stay what they are.
+    std::vector<std::string> ascii_lines() const {
+        std::vector<std::string> all;
+        for (const auto line : lines_) {
+            std::string& ascii = all.emplace_back();
+            for (const char c : line)
+                if (is_ascii(c) || begins_character(c)) ascii += is_ascii(c) ? c : '?';
+        }
+        return all;
+    }
+
     std::vector<Statement> split() {
         for (std::size_t line = 0; line < lines_.size(); ++line) {
             const std::size_t at = lines_[line].find_first_not_of(" \t\r");
@@ -144,8 +175,8 @@ class Splitter {
     }
 
     Position position(std::size_t line, std::size_t byte) const {
-        std::uint32_t column = 1;  // continuation bytes of UTF-8 are no character of their own
-        for (std::size_t i = 0; i < byte; ++i) column += (lines_[line][i] & 0xc0) != 0x80;
+        std::uint32_t column = 1;
+        for (std::size_t i = 0; i < byte; ++i) column += begins_character(lines_[line][i]);
         return {static_cast<std::uint32_t>(line + 1), column};
     }
 
@@ -163,7 +194,9 @@ class Splitter {
         const bool assigns = !bracket && !word.empty() && next != std::string_view::npos && after[next] == '=';
         if (!statements_.empty() && statements_.back().open > 0) {
             if (!header && !assigns) return;
-            statements_.back().cut_short = true;
+            auto& last = statements_.back();
+            last.cut_short = true;
+            last.bracket = position(last.bracket_line, last.bracket_byte);
         }
         Statement statement;
         statement.first_line = line;
@@ -181,7 +214,8 @@ class Splitter {
             const char c = lines_[line][i];
             if (c == '[' || c == '{') {
                 ++statement.open;
-                statement.bracket = position(line, i);
+                statement.bracket_line = line;
+                statement.bracket_byte = i;
             }
             if (c == ']' || c == '}') --statement.open;
         }
@@ -195,21 +229,21 @@ class Splitter {
 
 // ---- reading on after an error ----
 
+Position position_of(const toml::source_position& at) { return {at.line, at.column}; }
+
 SyntaxError syntax_error(const toml::parse_error& error) {
     constexpr std::string_view kPreamble = "Error while parsing ";
     std::string_view what = error.description();
     if (what.starts_with(kPreamble)) what.remove_prefix(kPreamble.size());
-    const auto at = error.source().begin;
-    return {{at.line, at.column}, "syntax error: " + std::string(what)};
+    std::string message = "syntax error: " + std::string(what);
+    if (what.find("could not determine value type") != std::string_view::npos)
+        message += "; expected a string in quotes, a number, true, false, a list or a table";
+    return {position_of(error.source().begin), std::move(message)};
 }
 
 class Recovery {
   public:
-    explicit Recovery(std::string_view text) {
-        Splitter splitter(text);
-        statements_ = splitter.split();
-        lines_.assign(splitter.lines().begin(), splitter.lines().end());
-    }
+    explicit Recovery(Splitter& splitter) : lines_(splitter.ascii_lines()), statements_(splitter.split()) {}
 
     // Takes the statement at fault out of the text. False if there is none left to take out.
     bool remove(SyntaxError& error) {
@@ -222,15 +256,17 @@ class Recovery {
         // The library reports a key written twice at its value; the key is what the reader looks for.
         if (error.message.find("cannot redefine") != std::string::npos)
             error.at = {error.at.line, first_column(error.at.line)};
-        const auto last = matching_end(*index);
-        auto& statement = statements_[*index];
-        if (statement.cut_short && last == *index)
+        if (error.message.find("control character") != std::string::npos && is_line_end(error.at))
+            error.message = "syntax error: this string is not closed before the end of the line";
+        const auto& statement = statements_[*index];
+        if (statement.cut_short && matching_end(*index) == *index)
             error = {statement.bracket, "this bracket is not closed before the next key begins"};
-        bool changed = false;
-        for (auto i = *index; i <= last; ++i) changed = blank(statements_[i]) || changed;
-        if (statement.header) changed = stand_in(*index) || changed;
-        for (auto i = *index; i <= last; ++i) statements_[i].cut_short = false;
-        return changed;
+        return take_out(*index);
+    }
+
+    // The same for a fault that is known to be in this line.
+    void remove_line(std::uint32_t line) {
+        if (const auto index = statement_at(line)) take_out(*index);
     }
 
     std::string text() const {
@@ -241,12 +277,31 @@ class Recovery {
 
   private:
     std::optional<std::size_t> statement_at(std::uint32_t line) const {
-        std::optional<std::size_t> found;
-        for (std::size_t i = 0; i < statements_.size() && statements_[i].first_line < line; ++i) found = i;
-        return found;
+        const auto after = std::partition_point(statements_.begin(), statements_.end(),
+                                                [&](const Statement& s) { return s.first_line < line; });
+        if (after == statements_.begin()) return std::nullopt;
+        return static_cast<std::size_t>(after - statements_.begin()) - 1;
+    }
+
+    bool take_out(std::size_t index) {
+        const auto last = matching_end(index);
+        bool changed = false;
+        for (auto i = index; i <= last; ++i) {
+            changed = blank(statements_[i]) || changed;
+            statements_[i].cut_short = false;
+        }
+        if (!statements_[index].header) return changed;
+        stand_in(index);
+        return true;
+    }
+
+    bool is_line_end(Position at) const {
+        if (at.line > lines_.size()) return true;
+        return at.column > lines_[at.line - 1].size();
     }
 
     std::uint32_t first_column(std::uint32_t line) const {
+        if (line > lines_.size()) return 1;
         const auto blanks = lines_[line - 1].find_first_not_of(" \t");
         return blanks == std::string::npos ? 1 : static_cast<std::uint32_t>(blanks) + 1;
     }
@@ -269,7 +324,7 @@ class Recovery {
     }
 
     // A broken [[pool]] takes the headers of its inner tables with it, up to the next table of its own level.
-    bool stand_in(std::size_t index) {
+    void stand_in(std::size_t index) {
         const bool inner = statements_[index].dotted;
         lines_[statements_[index].first_line] = stand_in_header();
         statements_[index].header = false;  // once is enough
@@ -277,7 +332,6 @@ class Recovery {
             if (statements_[i].header && !statements_[i].dotted) break;
             if (statements_[i].header) lines_[statements_[i].first_line] = stand_in_header();
         }
-        return true;
     }
 
     std::string stand_in_header() { return "[[" + std::string(kBrokenHeader) + std::to_string(++stand_ins_) + "]]"; }
@@ -288,8 +342,6 @@ class Recovery {
 };
 
 // ---- from toml++ ----
-
-Position position_of(const toml::source_position& at) { return {at.line, at.column}; }
 
 Kind kind_of(const toml::node& node) {
     switch (node.type()) {
@@ -335,17 +387,22 @@ const Entry* Value::find(std::string_view key) const {
 }
 
 Document parse_document(std::string_view text) {
+    constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+    if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
     Document document;
-    if (const auto at = Splitter(text).too_deep()) {
+    Splitter splitter(text);
+    if (const auto at = splitter.too_deep()) {
         document.errors.push_back({*at, "this key has too many parts: no key here needs more than one dot"});
         return document;
     }
-    toml::parse_result result = toml::parse(text);
-    if (result) {
-        document.root = convert(result.table(), 0);
-        return document;
+    Recovery recovery(splitter);
+    // The library's table of Unicode blanks has undefined behaviour for most other characters (U+00E4 is one).
+    for (const auto at : splitter.beyond_ascii()) {
+        document.errors.push_back(
+            {at, "only comments may hold characters beyond ASCII; in a string write them as \\uXXXX"});
+        recovery.remove_line(at.line);
     }
-    Recovery recovery(text);
+    auto result = toml::parse(recovery.text());
     while (!result) {
         auto error = syntax_error(result.error());
         const bool removed = recovery.remove(error);

@@ -58,6 +58,7 @@ struct PoolDraft {
     bool has_table_key = false;
     bool has_checks_key = false;
     bool has_backends = false;  // something stands there, readable or not
+    bool repeated = false;      // its name is another pool's
     bool of_service = false;    // made by a service's `backends`, which its name then is
     std::vector<CheckDraft> checks;
     std::vector<BackendDraft> backends;
@@ -87,6 +88,7 @@ struct LimitsDraft {
 struct Draft {
     std::vector<NodeDraft> nodes;
     std::vector<PoolDraft> pools;
+    bool has_all_pools = true;  // false: some [[pool]] could not be read as a table
     std::vector<ServiceDraft> services;
     LimitsDraft limits;
     Config rest;  // log, metrics, hash_key_file, encap_source_prefix

@@ -74,19 +74,24 @@ std::vector<Diagnostic> Report::take() && {
     return std::move(found_);
 }
 
-std::string near_miss(std::string_view word, std::span<const std::string_view> candidates) {
-    if (word.size() > kMaxHinted) return "";
+std::string_view nearest(std::string_view word, std::span<const std::string_view> candidates) {
+    if (word.size() < 2 || word.size() > kMaxHinted) return {};
     std::size_t best = std::min<std::size_t>(3, std::max<std::size_t>(1, word.size() / 3)) + 1;
-    std::string_view nearest;
+    std::string_view found;
     for (const auto candidate : candidates) {
         const auto longer = std::max(candidate.size(), word.size());
         if (longer - std::min(candidate.size(), word.size()) >= best) continue;
         const auto distance = edit_distance(word, candidate);
         if (distance >= best) continue;
         best = distance;
-        nearest = candidate;
+        found = candidate;
     }
-    return nearest.empty() ? "" : "; did you mean '" + std::string(nearest) + "'?";
+    return found;
+}
+
+std::string near_miss(std::string_view word, std::span<const std::string_view> candidates) {
+    const auto found = nearest(word, candidates);
+    return found.empty() ? "" : "; did you mean '" + std::string(found) + "'?";
 }
 
 std::string quote(std::string_view text) {
@@ -148,26 +153,30 @@ TableReader::TableReader(Report& report, const Value& table, std::string_view ti
     check_keys(keys);
 }
 
-void TableReader::check_keys(const KeyList& keys) const {
+void TableReader::check_keys(const KeyList& keys) {
     const auto has = [](const auto& list, std::string_view key) {
         return std::find(list.begin(), list.end(), key) != list.end();
     };
     for (const auto& entry : table_.entries) {
         if (has(keys.known, entry.key)) continue;
-        if (has(keys.reserved, entry.key)) {
+        if (has(keys.reserved, entry.key))
             report_.add(entry.key_at, quote(entry.key) + " in " + title_ + " is " + std::string(kReserved));
-            continue;
-        }
-        std::string hint;
-        for (const auto& [key, place] : keys.elsewhere)
-            if (key == entry.key) hint = "; it belongs in " + std::string(place);
-        if (hint.empty() && report_.size() < kMaxHints) hint = near_miss(entry.key, keys.known);
-        if (hint.empty() && report_.size() < kMaxHints) {
-            hint = "; expected one of ";
-            for (const auto key : keys.known) hint += std::string(key) + (key == keys.known.back() ? "" : ", ");
-        }
-        report_.add(entry.key_at, "unknown key " + quote(entry.key) + " in " + title_ + hint);
+        else
+            report_.add(entry.key_at, "unknown key " + quote(entry.key) + " in " + title_ + hint(entry.key, keys));
     }
+}
+
+std::string TableReader::hint(std::string_view key, const KeyList& keys) {
+    for (const auto& [other, place] : keys.elsewhere)
+        if (other == key) return "; it belongs in " + std::string(place);
+    if (report_.size() >= kMaxHints) return "";
+    if (const auto found = nearest(key, keys.known); !found.empty()) {
+        misspelt_.push_back(found);
+        return "; did you mean '" + std::string(found) + "'?";
+    }
+    std::string all;
+    for (const auto known : keys.known) all += (all.empty() ? "; expected one of " : ", ") + std::string(known);
+    return all;
 }
 
 const Value* TableReader::get(std::string_view key) const {
@@ -175,8 +184,13 @@ const Value* TableReader::get(std::string_view key) const {
     return entry == nullptr ? nullptr : &entry->value;
 }
 
+bool TableReader::is_misspelt(std::string_view key) const {
+    return std::find(misspelt_.begin(), misspelt_.end(), key) != misspelt_.end();
+}
+
 bool TableReader::require(std::string_view key, std::string_view expected) const {
     if (has(key)) return true;
+    if (is_misspelt(key)) return false;
     report_.add_missing(at(), title_ + " needs '" + std::string(key) + "': " + std::string(expected));
     return false;
 }

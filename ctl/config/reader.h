@@ -42,7 +42,9 @@ class Report {
     bool incomplete_ = false;
 };
 
-// "; did you mean 'affinity'?" for the candidate nearest to `word`, or "" if none is near.
+// The candidate that `word` is likely a slip of the pen for; empty if none is near.
+std::string_view nearest(std::string_view word, std::span<const std::string_view> candidates);
+// "; did you mean 'affinity'?", or "" if none is near.
 std::string near_miss(std::string_view word, std::span<const std::string_view> candidates);
 // "the string \"x\"", "the integer 5", "a table": what a person wrote, for messages.
 std::string describe(const Value& value);
@@ -74,9 +76,11 @@ class TableReader {
 
     Position at() const { return table_.at; }
     bool has(std::string_view key) const { return table_.find(key) != nullptr; }
+    // An unknown key was reported as likely meant to be this one.
+    bool is_misspelt(std::string_view key) const;
     // Its value, whatever its type; null if absent.
     const Value* get(std::string_view key) const;
-    // Reports "[[service]] needs a 'vip': EXPECTED" if the key is absent.
+    // Reports "[[service]] needs a 'vip': EXPECTED" if the key is absent (and not misspelt).
     bool require(std::string_view key, std::string_view expected) const;
 
     std::optional<Located<std::string>> string(std::string_view key, std::string_view expected) const;
@@ -118,11 +122,13 @@ class TableReader {
     static std::string one_of(std::span<const std::string_view> names);
     void bad_choice(std::string_view key, const Located<std::string>& text,
                     std::span<const std::string_view> names) const;
-    void check_keys(const KeyList& keys) const;
+    void check_keys(const KeyList& keys);
+    std::string hint(std::string_view key, const KeyList& keys);
 
     Report& report_;
     const Value& table_;
     std::string title_;
+    std::vector<std::string_view> misspelt_;  // known keys that an unknown one was likely meant to be: not missing too
 };
 
 // "500ms", "1s", "5m", "1h": a whole number and a unit.

@@ -1,0 +1,473 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/config/config.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <numeric>
+#include <random>
+#include <sstream>
+
+#include "ctl/config/document.h"
+#include "ctl/config/reader.h"
+
+namespace fairlead::config {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+IpAddress ip(std::string_view text) { return *IpAddress::parse(text); }
+
+std::filesystem::path shipped(const char* name) { return std::filesystem::path(FAIRLEAD_SHIPPED_CONFIGS) / name; }
+
+std::string contents(const std::filesystem::path& file) {
+    std::ifstream stream(file);
+    std::ostringstream text;
+    text << stream.rdbuf();
+    return text.str();
+}
+
+std::string list(const LoadResult& result) {
+    std::string text;
+    for (const auto& diagnostic : result.diagnostics) text += diagnostic.to_string() + "\n";
+    return text;
+}
+
+// The config, or a failed test that says what is wrong with it.
+Config good(const LoadResult& result) {
+    EXPECT_TRUE(result.config) << list(result);
+    return result.config.value_or(Config{});
+}
+
+Config parse(const std::string& text) { return good(parse_config(text, "test.toml")); }
+
+constexpr const char* kMinimal = R"(
+interface = "eth0"
+[[service]]
+name = "web"
+vip = "192.0.2.10"
+ports = [80]
+backends = ["192.0.2.11", "192.0.2.12"]
+)";
+
+// ---- values ----
+
+TEST(Config, FillsInEveryDefaultOfTheSmallestFile) {
+    const auto config = parse(kMinimal);
+    ASSERT_EQ(config.nodes.size(), 1U);
+    EXPECT_EQ(config.nodes[0].name, "");
+    EXPECT_EQ(config.nodes[0].interfaces, std::vector<std::string>{"eth0"});
+    EXPECT_EQ(config.nodes[0].engine, Engine::kAuto);
+    EXPECT_FALSE(config.nodes[0].address);
+
+    ASSERT_EQ(config.services.size(), 1U);
+    const auto& service = config.services[0];
+    EXPECT_EQ(service.vip, ip("192.0.2.10"));
+    EXPECT_EQ(service.ports, std::vector<std::uint16_t>{80});
+    EXPECT_EQ(service.protocol, Protocol::kTcp);
+    EXPECT_EQ(service.unlisted, Unlisted::kReset);
+    EXPECT_EQ(service.pool, "web");
+
+    ASSERT_EQ(config.pools.size(), 1U);
+    const auto* pool = config.find_pool("web");
+    ASSERT_NE(pool, nullptr);
+    EXPECT_EQ(pool->affinity, Affinity::kConnection);
+    EXPECT_EQ(pool->quorum, 1);
+    EXPECT_EQ(pool->all_down, AllDown::kReset);
+    EXPECT_EQ(pool->check_policy, CheckPolicy::kAll);
+    EXPECT_EQ(pool->table, 1024U);
+    ASSERT_EQ(pool->checks.size(), 1U);
+    Check check;
+    check.port = 80;
+    EXPECT_EQ(pool->checks[0], check);
+    ASSERT_EQ(pool->backends.size(), 2U);
+    EXPECT_EQ(pool->backends[1].name, "192.0.2.12");
+    EXPECT_EQ(pool->backends[1].address, ip("192.0.2.12"));
+    EXPECT_EQ(pool->backends[1].tier, 0);
+    EXPECT_EQ(pool->backends[1].weight, 100);
+    EXPECT_EQ(pool->backends[1].forward, Forward::kL2Dsr);
+    EXPECT_FALSE(pool->backends[1].local);
+
+    EXPECT_EQ(config.limits, Limits{});
+    EXPECT_TRUE(config.metrics.enabled);
+    EXPECT_EQ(config.metrics.address, ip("127.0.0.1"));
+    EXPECT_EQ(config.metrics.port, 9435);
+    EXPECT_EQ(config.log.level, LogLevel::kInfo);
+    EXPECT_EQ(config.hash_key_file, "/var/lib/fairlead/hash.key");
+    EXPECT_TRUE(config.encap_source_prefix.empty());
+}
+
+TEST(Config, ReadsEveryKey) {
+    const auto config = parse(R"(
+hash_key_file = "/etc/fairlead/key"
+encap_source_prefix = ["198.51.100.0/24", "2001:db8:1::/64"]
+[[node]]
+name = "lb-a"
+interfaces = ["eth0", "eth1"]
+engine = "xdp-generic"
+address = ["192.0.2.2", "2001:db8::2"]
+[[node]]
+name = "lb-b"
+interface = "eth0"
+address = "192.0.2.3"
+[[pool]]
+name = "p"
+forward = "ipip"
+affinity = "client-ip"
+quorum = 2
+all_down = "any"
+check_policy = "any"
+table = 4096
+checks = [
+  { type = "http", port = 8080, path = "/up?full=1", host = "www.example.com", expect = "204", interval = "500ms", timeout = "200ms", rise = 4, fall = 5, via = "address" },
+  { type = "tcp" },
+]
+[[pool.backend]]
+name = "a"
+address = "192.0.2.11"
+local = true
+tier = 3
+weight = 0
+[[pool.backend]]
+name = "b"
+address = "192.0.2.12"
+tier = 3
+forward = "l2dsr"
+[[service]]
+name = "s"
+vip = "192.0.2.10"
+ports = [443, 80]
+protocol = "tcp"
+pool = "p"
+unlisted = "drop"
+[limits]
+vips = 1
+services = 2
+pools = 1
+backends = 2
+slots = 4096
+pins = 2048
+[metrics]
+enabled = false
+address = "[2001:db8::2]:9999"
+[log]
+level = "debug"
+)");
+    ASSERT_EQ(config.nodes.size(), 2U);
+    EXPECT_EQ(config.nodes[0].interfaces, (std::vector<std::string>{"eth0", "eth1"}));
+    EXPECT_EQ(config.nodes[0].engine, Engine::kXdpGeneric);
+    EXPECT_EQ(config.nodes[0].address, ip("192.0.2.2"));
+    EXPECT_EQ(config.nodes[0].address6, ip("2001:db8::2"));
+    EXPECT_EQ(config.nodes[1].address, ip("192.0.2.3"));
+    EXPECT_FALSE(config.nodes[1].address6);
+
+    ASSERT_EQ(config.pools.size(), 1U);
+    const auto& pool = config.pools[0];
+    EXPECT_EQ(pool.affinity, Affinity::kClientIp);
+    EXPECT_EQ(pool.quorum, 2);
+    EXPECT_EQ(pool.all_down, AllDown::kAny);
+    EXPECT_EQ(pool.check_policy, CheckPolicy::kAny);
+    EXPECT_EQ(pool.table, 4096U);
+    ASSERT_EQ(pool.checks.size(), 2U);
+    EXPECT_EQ(pool.checks[0], (Check{CheckType::kHttp,
+                                     8080,
+                                     "/up?full=1",
+                                     "www.example.com",
+                                     {204, 204},
+                                     milliseconds(500),
+                                     milliseconds(200),
+                                     4,
+                                     5}));
+    EXPECT_EQ(pool.checks[1].port, 443) << "the first port as written, not the lowest";
+    EXPECT_TRUE(pool.backends[0].local);
+    EXPECT_EQ(pool.backends[0].tier, 3);
+    EXPECT_EQ(pool.backends[0].weight, 0);
+    EXPECT_EQ(pool.backends[0].forward, Forward::kIpip) << "the pool's";
+    EXPECT_EQ(pool.backends[1].forward, Forward::kL2Dsr) << "its own";
+
+    EXPECT_EQ(config.services[0].ports, (std::vector<std::uint16_t>{80, 443})) << "ascending";
+    EXPECT_EQ(config.services[0].unlisted, Unlisted::kDrop);
+    EXPECT_EQ(config.limits, (Limits{1, 2, 1, 2, 4096, 2048}));
+    EXPECT_FALSE(config.metrics.enabled);
+    EXPECT_EQ(config.metrics.address, ip("2001:db8::2"));
+    EXPECT_EQ(config.metrics.port, 9999);
+    EXPECT_EQ(config.log.level, LogLevel::kDebug);
+    EXPECT_EQ(config.hash_key_file, "/etc/fairlead/key");
+    ASSERT_EQ(config.encap_source_prefix.size(), 2U);
+    EXPECT_EQ(config.encap_source_prefix[1], *IpPrefix::parse("2001:db8:1::/64"));
+}
+
+std::string pool_with(const std::string& keys, int backends = 2) {
+    std::string text = "interface = \"eth0\"\n[[pool]]\nname = \"p\"\n" + keys + "\n";
+    for (int i = 0; i < backends; ++i)
+        text += "[[pool.backend]]\nname = \"b" + std::to_string(i) + "\"\naddress = \"10.0." + std::to_string(i / 250) +
+                "." + std::to_string(1 + i % 250) + "\"\n";
+    return text + "[[service]]\nname = \"s\"\nvip = \"192.0.2.10\"\nports = [80]\npool = \"p\"\n";
+}
+
+TEST(Config, SizesTheTableByTheBackends) {
+    EXPECT_EQ(parse(pool_with("", 1)).pools[0].table, 1024U);
+    EXPECT_EQ(parse(pool_with("", 10)).pools[0].table, 1024U);
+    EXPECT_EQ(parse(pool_with("", 11)).pools[0].table, 2048U);
+    EXPECT_EQ(parse(pool_with("", 41)).pools[0].table, 8192U);
+    EXPECT_EQ(parse(pool_with("", 1000)).pools[0].table, 65536U) << "the largest default";
+    EXPECT_EQ(parse(pool_with("table = 1024", 1000)).pools[0].table, 1024U) << "as it says";
+}
+
+TEST(Config, ShortIntervalShortensTheDefaultTimeout) {
+    const auto check = parse(pool_with("checks = [{ type = \"tcp\", interval = \"200ms\" }]")).pools[0].checks[0];
+    EXPECT_EQ(check.interval, milliseconds(200));
+    EXPECT_EQ(check.timeout, milliseconds(200));
+}
+
+TEST(Config, NoChecksIsAChoice) { EXPECT_TRUE(parse(pool_with("checks = []")).pools[0].checks.empty()); }
+
+TEST(Config, ReadsStatusAsNumberStringOrRange) {
+    const auto expect = [](const std::string& value) {
+        return parse(pool_with("checks = [{ type = \"http\", expect = " + value + " }]")).pools[0].checks[0].expect;
+    };
+    EXPECT_EQ(expect("200"), (StatusRange{200, 200}));
+    EXPECT_EQ(expect("\"301\""), (StatusRange{301, 301}));
+    EXPECT_EQ(expect("\"100-599\""), (StatusRange{100, 599}));
+}
+
+TEST(Config, AnyPortAndListedPortsOfOneVipLiveTogether) {
+    const auto config = parse(pool_with("checks = [{ type = \"tcp\", port = 22 }]") +
+                              "[[service]]\nname = \"rest\"\nvip = \"192.0.2.10\"\nports = \"any\"\npool = \"p\"\n"
+                              "[[service]]\nname = \"udp\"\nvip = \"192.0.2.10\"\nports = [80]\nprotocol = \"udp\"\n"
+                              "pool = \"p\"\n");
+    ASSERT_EQ(config.services.size(), 3U);
+    EXPECT_TRUE(config.services[1].ports.empty());
+    EXPECT_EQ(config.services[2].protocol, Protocol::kUdp);
+}
+
+TEST(Config, ServicesOfAVipShareWhatOneSaysOfUnlisted) {
+    const auto config = parse(pool_with("") +
+                              "[[service]]\nname = \"t\"\nvip = \"192.0.2.10\"\nports = [81]\npool = \"p\"\n"
+                              "unlisted = \"drop\"\n"
+                              "[[service]]\nname = \"u\"\nvip = \"192.0.2.20\"\nports = [81]\npool = \"p\"\n");
+    EXPECT_EQ(config.services[0].unlisted, Unlisted::kDrop) << "another service of its VIP says so";
+    EXPECT_EQ(config.services[1].unlisted, Unlisted::kDrop);
+    EXPECT_EQ(config.services[2].unlisted, Unlisted::kReset) << "another VIP";
+}
+
+TEST(Config, PoolsOfServicesComeAfterTheOthers) {
+    const auto config = parse(pool_with("") +
+                              "[[service]]\nname = \"own\"\nvip = \"2001:db8::10\"\nports = [81]\n"
+                              "backends = [\"2001:db8::11\"]\n");
+    ASSERT_EQ(config.pools.size(), 2U);
+    EXPECT_EQ(config.pools[1].name, "own");
+    EXPECT_EQ(config.pools[1].checks[0].port, 81);
+    EXPECT_EQ(config.find_pool("none"), nullptr);
+}
+
+TEST(Config, LimitIsEnoughWhenItIsExactlyUsed) {
+    EXPECT_TRUE(
+        parse_config(pool_with("") + "[limits]\nvips=1\nservices=1\npools=1\nbackends=2\nslots=1024\n", "t").config);
+}
+
+TEST(Config, CountsBackendsOfOnePoolAgainstTheirLimit) {
+    std::string text =
+        "interface = \"eth0\"\n[[service]]\nname = \"s\"\nvip = \"192.0.2.10\"\nports = [80]\nbackends = [";
+    for (int i = 0; i < 32'767; ++i)
+        text += "\"10.1." + std::to_string(i / 250) + "." + std::to_string(1 + i % 250) + "\",";
+    const auto result = parse_config(text + "]\n[limits]\nbackends = 65536\n", "t");
+    ASSERT_EQ(result.diagnostics.size(), 1U) << list(result);
+    EXPECT_NE(result.diagnostics[0].message.find("has 32767 backends; expected at most 32766"), std::string::npos);
+}
+
+// ---- the files that are shipped ----
+
+TEST(ShippedConfig, Minimal) {
+    const auto config = good(load_config(shipped("minimal.toml")));
+    ASSERT_EQ(config.services.size(), 1U);
+    EXPECT_EQ(config.pools.at(0).backends.size(), 2U);
+}
+
+TEST(ShippedConfig, ExternalLb) {
+    const auto config = good(load_config(shipped("external-lb.toml")));
+    ASSERT_EQ(config.pools.size(), 1U);
+    const auto& pool = config.pools[0];
+    ASSERT_EQ(pool.backends.size(), 2U);
+    EXPECT_EQ(pool.backends[0].tier, 0);
+    EXPECT_EQ(pool.backends[1].tier, 1);
+    EXPECT_EQ(pool.checks.at(0).type, CheckType::kHttp);
+    EXPECT_EQ(pool.checks.at(0).port, 9869);
+    EXPECT_EQ(config.services.at(0).ports, (std::vector<std::uint16_t>{9869, 29876}));
+}
+
+TEST(ShippedConfig, LbOnMaster) {
+    const auto config = good(load_config(shipped("lb-on-master.toml")));
+    ASSERT_EQ(config.nodes.size(), 2U);
+    ASSERT_EQ(config.pools.size(), 1U) << "one pool, so that the ports of a client land on one node";
+    const auto& pool = config.pools[0];
+    EXPECT_EQ(pool.affinity, Affinity::kClientIp);
+    for (std::size_t i = 0; i < 2; ++i) {
+        EXPECT_EQ(config.nodes[i].name, pool.backends.at(i).name);
+        EXPECT_EQ(config.nodes[i].address, pool.backends.at(i).address);
+        EXPECT_EQ(pool.backends.at(i).tier, static_cast<int>(i));
+    }
+    std::vector<std::uint16_t> ports;
+    for (const auto& service : config.services) {
+        EXPECT_EQ(service.pool, pool.name);
+        ports.insert(ports.end(), service.ports.begin(), service.ports.end());
+    }
+    for (const std::uint16_t port : {9869, 29876, 2633, 8080, 9000, 7777})
+        EXPECT_NE(std::find(ports.begin(), ports.end(), port), ports.end()) << port;
+}
+
+TEST(ShippedConfig, Edge) {
+    const auto config = good(load_config(shipped("edge.toml")));
+    EXPECT_EQ(config.nodes.size(), 3U);
+    EXPECT_GE(config.services.size(), 5U);
+    EXPECT_GT(config.limits.slots, Limits{}.slots);
+    bool v4 = false;
+    bool v6 = false;
+    for (const auto& service : config.services) (service.vip.is_v4() ? v4 : v6) = true;
+    EXPECT_TRUE(v4 && v6);
+    for (const auto& pool : config.pools)
+        for (const auto& backend : pool.backends) EXPECT_EQ(backend.forward, Forward::kIpip) << pool.name;
+}
+
+// ---- files that cannot be read ----
+
+TEST(LoadConfig, SaysWhyAFileCannotBeRead) {
+    const auto absent = load_config("/nonexistent/fairlead.toml");
+    EXPECT_FALSE(absent.config);
+    ASSERT_EQ(absent.diagnostics.size(), 1U);
+    EXPECT_EQ(absent.diagnostics[0].to_string(),
+              "/nonexistent/fairlead.toml:1:1: cannot read the file: No such file or directory");
+    const auto directory = load_config("/");
+    ASSERT_EQ(directory.diagnostics.size(), 1U);
+    EXPECT_NE(directory.diagnostics[0].message.find("directory"), std::string::npos);
+}
+
+// ---- which node ----
+
+Config nodes(std::initializer_list<const char*> names) {
+    Config config;
+    for (const auto* name : names) {
+        Node node;
+        node.name = name;
+        config.nodes.push_back(node);
+    }
+    return config;
+}
+
+TEST(ChooseNode, TakesTheRequestedElseTheHostsElseTheOnly) {
+    const auto two = nodes({"lb-a", "lb-b"});
+    EXPECT_EQ((*choose_node(two, "lb-b", "lb-a"))->name, "lb-b");
+    EXPECT_EQ((*choose_node(two, "", "lb-b"))->name, "lb-b");
+    EXPECT_EQ((*choose_node(two, "", "lb-b.example.com"))->name, "lb-b");
+    EXPECT_EQ((*choose_node(nodes({"lb-a"}), "", "elsewhere"))->name, "lb-a");
+    EXPECT_EQ((*choose_node(nodes({""}), "", "elsewhere"))->name, "");
+    EXPECT_EQ((*choose_node(nodes({""}), "anything", "elsewhere"))->name, "");
+}
+
+TEST(ChooseNode, SaysWhatThereIs) {
+    const auto two = nodes({"lb-a", "lb-b"});
+    const auto misspelt = choose_node(two, "lb-c", "lb-a");
+    ASSERT_FALSE(misspelt);
+    EXPECT_NE(misspelt.error().message.find("did you mean 'lb-a'?"), std::string::npos) << misspelt.error().message;
+    EXPECT_FALSE(choose_node(nodes({"lb-a"}), "other", "lb-a")) << "a wrong --node is not overruled";
+    const auto stranger = choose_node(two, "", "elsewhere");
+    ASSERT_FALSE(stranger);
+    EXPECT_NE(stranger.error().message.find("'lb-a', 'lb-b'"), std::string::npos) << stranger.error().message;
+    EXPECT_FALSE(choose_node(two, "", ""));
+}
+
+// ---- small parts ----
+
+TEST(Duration, IsAWholeNumberAndAUnit) {
+    EXPECT_EQ(parse_duration("500ms"), milliseconds(500));
+    EXPECT_EQ(parse_duration("1s"), seconds(1));
+    EXPECT_EQ(parse_duration("5m"), seconds(300));
+    EXPECT_EQ(parse_duration("1h"), seconds(3600));
+    EXPECT_EQ(parse_duration("0s"), seconds(0));
+    for (const auto* text :
+         {"", "s", "1", "1 s", " 1s", "1s ", "+1s", "-1s", "-0s", "1.5s", "1d", "1S", "99999999999999999999s"})
+        EXPECT_FALSE(parse_duration(text)) << text;
+}
+
+TEST(NearMiss, FindsSlipsAndNothingElse) {
+    const std::vector<std::string_view> keys = {"affinity", "address", "tier", "weight"};
+    EXPECT_EQ(nearest("afinity", keys), "affinity");
+    EXPECT_EQ(nearest("adress", keys), "address");
+    EXPECT_EQ(nearest("teir", keys), "tier") << "neighbours swapped are one slip";
+    EXPECT_EQ(nearest("wieght", keys), "weight");
+    EXPECT_EQ(nearest("colour", keys), "");
+    EXPECT_EQ(nearest("x", keys), "");
+    EXPECT_EQ(nearest(std::string(1000, 'a'), keys), "");
+}
+
+TEST(Quote, CutsBetweenCharactersAndHidesControls) {
+    EXPECT_EQ(quote("a\nb"), "'a?b'");
+    const auto cut = quote(std::string(59, 'a') + "\xc3\xa4" + std::string(10, 'b'));
+    EXPECT_EQ(cut, "'" + std::string(59, 'a') + "...'");
+}
+
+// ---- any bytes at all ----
+
+// A result is a config or a fault, never both and never neither.
+void expect_an_answer(const std::string& text) {
+    const auto result = parse_config(text, "t");
+    EXPECT_NE(result.config.has_value(), !result.diagnostics.empty());
+    for (const auto& diagnostic : result.diagnostics) {
+        EXPECT_GE(diagnostic.line, 1U);
+        EXPECT_GE(diagnostic.column, 1U);
+        EXPECT_FALSE(diagnostic.message.empty());
+    }
+}
+
+TEST(AnyBytes, EveryPrefixOfAConfigHasAnAnswer) {
+    const auto text = contents(shipped("external-lb.toml"));
+    ASSERT_GT(text.size(), 1000U);
+    for (std::size_t length = 0; length < text.size(); length += 3) expect_an_answer(text.substr(0, length));
+}
+
+TEST(AnyBytes, ChangedBytesHaveAnAnswer) {
+    const auto seed = std::random_device{}();
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    std::mt19937 random(seed);
+    const std::string pieces = "[]{}\"'=.,#\n\t \\-_0a\x80\xff\x01";
+    const auto original = contents(shipped("lb-on-master.toml"));
+    for (int round = 0; round < 300; ++round) {
+        auto text = original;
+        for (int change = 0; change < 5; ++change) text[random() % text.size()] = pieces[random() % pieces.size()];
+        expect_an_answer(text);
+    }
+}
+
+TEST(AnyBytes, DepthIsBounded) {
+    const auto repeated = [](const std::string& piece, int times) {
+        std::string text;
+        for (int i = 0; i < times; ++i) text += piece;
+        return text;
+    };
+    expect_an_answer("a = " + repeated("[", 100'000));
+    expect_an_answer("a = " + repeated("[", 250) + repeated("]", 250));
+    expect_an_answer("a = " + repeated("{a = ", 100'000));
+    expect_an_answer(repeated("a.", 1'000'000) + "a = 1");
+    expect_an_answer("[" + repeated("a.", 1'000'000) + "a]");
+    expect_an_answer(repeated("\"a\" . 'b' .", 100'000) + "a = 1");
+    expect_an_answer("a = " + repeated("{ b.c.d.e.f.g.h = ", 250) + "1" + repeated("}", 250));
+    expect_an_answer(repeated("[[a]]\n[a.b]\n", 10'000));
+    expect_an_answer(repeated("\"", 100'001));
+    expect_an_answer("a = \"\"\"" + repeated("\\", 100'000));
+    expect_an_answer(repeated("x", 100'000));
+    expect_an_answer(repeated("x\n", 10'000));
+    expect_an_answer(std::string("a = \"\0\"", 7));
+    expect_an_answer("\xef\xbb\xbf" + std::string(kMinimal));
+    expect_an_answer("\xff\xfe");
+}
+
+TEST(AnyBytes, LinesMayEndInCrLf) {
+    std::string text;
+    for (const char c : std::string(kMinimal)) text += c == '\n' ? "\r\n" : std::string(1, c);
+    EXPECT_TRUE(parse_config(text, "t").config);
+}
+
+}  // namespace
+}  // namespace fairlead::config
