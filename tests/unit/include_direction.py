@@ -70,7 +70,8 @@ def check_include(path, folder, bracket, target):
         return "" if target.endswith(".skel.h") and folder == "xdp" else (
             f'includes "{target}": not a path from the project\'s root')
     if other not in MAY_INCLUDE[folder]:
-        return f'includes "{target}": {folder} may know only {", ".join(sorted(MAY_INCLUDE[folder]))}'
+        hint = " (the layout comes with dataplane/tables/desired.h)" if target == "dataplane/core/layout.h" else ""
+        return f'includes "{target}": {folder} may know only {", ".join(sorted(MAY_INCLUDE[folder]))}{hint}'
     return ""
 
 
