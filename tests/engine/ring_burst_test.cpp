@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 #include <rte_arp.h>
+#include <rte_bus_vdev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_eth_ring.h>
@@ -246,7 +247,7 @@ class RingPorts {
     ~RingPorts() {
         for (int port : {1, 2}) {
             rte_eth_dev_stop(ethdev_[port]);
-            rte_eth_dev_close(ethdev_[port]);
+            rte_vdev_uninit(("net_ring_" + name_of(port)).c_str());  // closes the port, too
             rte_ring_free(inward_[port]);
             rte_ring_free(outward_[port]);
         }
@@ -278,8 +279,10 @@ class RingPorts {
     }
 
   private:
+    static std::string name_of(int port) { return "port" + std::to_string(port); }
+
     void start(int port) {
-        const std::string name = "port" + std::to_string(port);
+        const std::string name = name_of(port);
         inward_[port] = rte_ring_create((name + "-in").c_str(), kRingSize, SOCKET_ID_ANY, 0);
         outward_[port] = rte_ring_create((name + "-out").c_str(), kRingSize, SOCKET_ID_ANY, 0);
         const int made = rte_eth_from_rings(name.c_str(), &inward_[port], 1, &outward_[port], 1, 0);

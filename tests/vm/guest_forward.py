@@ -46,8 +46,7 @@ def settings() -> str:
 name = "vm"
 interface = "lb0"
 engine = "xdp"
-address = "{BALANCER[4]}"
-address6 = "{BALANCER[6]}"
+address = ["{BALANCER[4]}", "{BALANCER[6]}"]
 """
     for name, address in BACKEND.items():
         # Checks are generous: an emulated machine is slow, and speed is not what this test is about.
@@ -275,7 +274,7 @@ def prepare_front_end(build: Path) -> str:
     return run(
         "nsenter", "--net=/run/netns/wire", str(FRONTEND_SETUP), "ipip", VIP["tunnel4"], VIP["tunnel6"],
         "--interface", "wire0", "--source", BALANCER[4], "--source", BALANCER[6],
-        "--instance", "front-end", "--lbctl", str(build / "ctl/lbctl/lbctl"),
+        "--lbctl", str(build / "ctl/lbctl/lbctl"),
     )  # fmt: skip
 
 
