@@ -17,11 +17,11 @@ struct InstancePaths {
     std::filesystem::path lock;    // held by the one lbd of this instance
     std::filesystem::path state;   // run-time state
 
-    // A name becomes a file's name in four places: letters, digits, '-', '_' and '.', at most 48, no leading '.'.
+    // A name becomes a file's name in four places: letters, digits, '-' and '_', at most 48 (the BPF file system takes no dots).
     static Result<InstancePaths> of(const std::string& name) {
-        const auto allowed = [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_' || c == '.'; };
-        if (name.empty() || name.size() > 48 || name.front() == '.' || !std::all_of(name.begin(), name.end(), allowed))
-            return fail("instance '" + name + "': expected 1 to 48 letters, digits, '-', '_' or '.', not beginning with '.'",
+        const auto allowed = [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_'; };
+        if (name.empty() || name.size() > 48 || !std::all_of(name.begin(), name.end(), allowed))
+            return fail("instance '" + name + "': expected 1 to 48 letters, digits, '-' or '_'",
                         EINVAL);
         const std::filesystem::path run = "/run/fairlead";
         return InstancePaths{name, std::filesystem::path("/sys/fs/bpf/fairlead") / name, run / (name + ".sock"),

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/api/views.h"
+
+#include <array>
+#include <cstdio>
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+namespace fairlead::api {
+namespace {
+WallTime from_ns(std::uint64_t ns) {
+    return WallTime(std::chrono::duration_cast<WallTime::duration>(std::chrono::nanoseconds(ns)));
+}
+
+void add_counts(Json& json, const tables::Counts& counts) {
+    json["packets"] = counts.packets;
+    json["bytes"] = counts.bytes;
+    json["syns"] = counts.syns;
+}
+
+const plan::BackendDecision* decision_of(const ControllerFacts* facts, const std::string& pool,
+                                         const std::string& name) {
+    if (!facts) return nullptr;
+    for (const auto& decision : facts->pools)
+        if (decision.pool == pool)
+            for (const auto& backend : decision.backends)
+                if (backend.name == name) return &backend;
+    return nullptr;
+}
+
+Json controller_json(const fl_meta& meta, const ControllerFacts* facts) {
+    const auto last_seen = tables::load_word(meta.controller_realtime_ns);
+    Json json;
+    json["running"] = facts != nullptr;
+    json["state"] = facts ? facts->state : "down";
+    json["pid"] = facts ? Json(tables::load_word(meta.controller_pid)) : Json();
+    json["since"] = facts ? Json(rfc3339(facts->since)) : Json();
+    json["last_seen"] = last_seen ? Json(rfc3339(from_ns(last_seen))) : Json();
+    return json;
+}
+
+Json role_json(const tables::Snapshot& snapshot) {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    const auto now_ns =
+        static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
+    bool active = false, without_ha = false;
+    for (const auto& vip : snapshot.vips) {
+        active |= now_ns < vip.active_until_ns;
+        without_ha |= vip.active_until_ns == UINT64_MAX;
+    }
+    return {{"active", active}, {"reason", without_ha ? "no HA configured" : active ? "lease held" : "not active yet"}};
+}
+
+std::string mac_text(std::uint64_t word) {
+    MacAddress mac;
+    for (std::size_t i = 0; i < mac.bytes.size(); ++i) mac.bytes[i] = static_cast<std::uint8_t>(word >> (8 * i));
+    return mac.to_string();
+}
+
+Json port_json(const tables::PortStatus& port, const fl_port& record, const ControllerFacts* facts) {
+    Json json{{"number", port.number}, {"interface", port.name}, {"engine", to_string(port.mode)}};
+    json["reason"] = nullptr;
+    if (facts)
+        for (const auto& known : facts->ports)
+            if (known.number == port.number) json["reason"] = known.reason;
+    json["mac"] = mac_text(record.mac);
+    json["mtu"] = port.mtu;
+    json["attached"] = port.mode != FL_ENGINE_NONE;
+    return json;
+}
+
+std::size_t healthy_of(const tables::PoolStatus& pool) {
+    std::size_t healthy = 0;
+    for (const auto& backend : pool.backends) healthy += backend.state == FL_BACKEND_HEALTHY;
+    return healthy;
+}
+
+Json pool_json(const tables::PoolStatus& pool, const ControllerFacts* facts) {
+    Json json{
+        {"name", pool.name}, {"tier", nullptr}, {"eligible", healthy_of(pool)}, {"backends", pool.backends.size()}};
+    json["all_down"] = pool.slots_without_owner == pool.slots;
+    json["reason"] = nullptr;
+    if (!facts) return json;
+    for (const auto& decision : facts->pools) {
+        if (decision.pool != pool.name) continue;
+        json["tier"] = decision.tier ? Json(*decision.tier) : Json();
+        json["eligible"] = decision.eligible;
+        json["all_down"] = decision.all_down;
+        json["reason"] = decision.reason;
+    }
+    return json;
+}
+
+Json next_hop_json(const tables::BackendStatus& backend, const tables::Snapshot& snapshot, const NextHopFacts* facts) {
+    if (backend.forward == FL_FORWARD_LOCAL) return nullptr;
+    const auto word = backend.nexthop_word;
+    Json json{{"address", facts ? Json(facts->address) : Json()}, {"interface", nullptr}};
+    for (const auto& port : snapshot.ports)
+        if (word && port.number == FL_NEXTHOP_PORT(word)) json["interface"] = port.name;
+    if (facts && !facts->interface.empty()) json["interface"] = facts->interface;
+    json["mac"] = word ? Json(mac_text(FL_NEXTHOP_MAC(word))) : Json();
+    json["resolved"] = word != 0;
+    json["reason"] = facts ? Json(facts->reason) : Json();
+    return json;
+}
+
+Json checks_json(const std::vector<CheckFacts>& checks) {
+    Json json = Json::array();
+    for (const auto& check : checks)
+        json.push_back({{"check", check.check},
+                        {"state", check.state},
+                        {"since", rfc3339(check.since)},
+                        {"last_ms", check.last_ms},
+                        {"error", check.error},
+                        {"failures", check.failures}});
+    return json;
+}
+
+Json backend_json(const tables::PoolStatus& pool, const tables::BackendStatus& backend,
+                  const tables::Snapshot& snapshot, const ControllerFacts* facts) {
+    const auto* decision = decision_of(facts, pool.name, backend.name);
+    const BackendFacts* more = nullptr;
+    if (facts)
+        if (const auto found = facts->backends.find({pool.name, backend.name}); found != facts->backends.end())
+            more = &found->second;
+    Json json{
+        {"pool", pool.name}, {"name", backend.name}, {"address", backend.address.to_string()}, {"tier", backend.tier}};
+    json["weight"] = decision ? Json(decision->weight) : Json();
+    json["configured_weight"] = decision ? Json(decision->configured_weight) : Json();
+    json["forward"] = to_string(backend.forward);
+    json["state"] = to_string(backend.state);
+    json["eligible"] = decision ? Json(decision->eligible) : Json();
+    json["in_use"] = backend.slots_owned > 0;
+    json["reason"] = decision ? Json(decision->reason) : Json();
+    json["drained"] = backend.state == FL_BACKEND_DRAINING;
+    json["slots"] = backend.slots_owned;
+    json["pool_slots"] = pool.slots;
+    json["mtu"] = backend.mtu;
+    json["next_hop"] = next_hop_json(backend, snapshot, more ? &more->next_hop : nullptr);
+    json["checks"] = more ? checks_json(more->checks) : Json();
+    add_counts(json, backend.counts);
+    return json;
+}
+}  // namespace
+
+Json status_view(const std::string& instance, const tables::Tables& tables, const tables::Snapshot& snapshot,
+                 const ControllerFacts* facts) {
+    const auto& meta = tables.meta();
+    Json json;
+    json["instance"] = instance;
+    json["node"] = facts ? Json(facts->node) : Json();
+    json["version"] = FAIRLEAD_VERSION;
+    json["controller"] = controller_json(meta, facts);
+    json["config"] = facts ? Json{{"file", facts->config_file},
+                                  {"loaded", rfc3339(facts->config_loaded)},
+                                  {"reload_error", facts->reload_error ? Json(*facts->reload_error) : Json()}}
+                           : Json();
+    json["role"] = role_json(snapshot);
+    json["ports"] = Json::array();
+    for (const auto& port : snapshot.ports)
+        json["ports"].push_back(port_json(port, tables.ports()[port.number], facts));
+    json["pools"] = Json::array();
+    for (const auto& pool : snapshot.pools) json["pools"].push_back(pool_json(pool, facts));
+    json["tables"] = Json::array();
+    for (const auto& usage : snapshot.usage)
+        json["tables"].push_back({{"table", usage.table}, {"used", usage.used}, {"size", usage.size}});
+    json["tables_bytes"] = tables.bytes();
+    std::array<char, 9> key_id{};
+    std::snprintf(key_id.data(), key_id.size(), "%08x", meta.hash_key_id);
+    json["hash_key_id"] = key_id.data();
+    return json;
+}
+
+Json services_view(const tables::Snapshot& snapshot) {
+    Json list = Json::array();
+    for (const auto& service : snapshot.services) {
+        const auto* pool = snapshot.find_pool(service.pool);
+        Json json{{"name", service.name}, {"vip", service.vip.to_string()}};
+        json["port"] = service.port ? Json(service.port) : Json("any");
+        json["protocol"] = service.protocol == 17 ? "udp" : "tcp";
+        json["pool"] = service.pool;
+        json["state"] = pool && pool->slots_without_owner < pool->slots ? "up" : "all_down";
+        json["backends"] = pool ? pool->backends.size() : 0;
+        json["eligible"] = pool ? healthy_of(*pool) : 0;
+        add_counts(json, service.counts);
+        list.push_back(std::move(json));
+    }
+    return {{"services", std::move(list)}};
+}
+
+Json backends_view(const tables::Snapshot& snapshot, const ControllerFacts* facts) {
+    Json list = Json::array();
+    for (const auto& pool : snapshot.pools)
+        for (const auto& backend : pool.backends) list.push_back(backend_json(pool, backend, snapshot, facts));
+    return {{"backends", std::move(list)}};
+}
+
+Json counters_view(const tables::Snapshot& snapshot) {
+    Json json{{"passed", Json::array()}, {"answered", Json::array()}, {"dropped", Json::array()}};
+    constexpr std::array<const char*, 3> kGroups{"passed", "answered", "dropped"};
+    for (int i = 0; i < FL_REASON_COUNT; ++i) {
+        const auto& text = reason_text(static_cast<fl_reason>(i));
+        const auto& counts = snapshot.reasons[static_cast<std::size_t>(i)];
+        json[kGroups[text.kind]].push_back(
+            {{"reason", text.name}, {"help", text.help}, {"packets", counts.packets}, {"bytes", counts.bytes}});
+    }
+    return json;
+}
+
+std::string rfc3339(WallTime time) {
+    const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
+    const std::time_t seconds = ms / 1000;
+    std::tm utc{};
+    gmtime_r(&seconds, &utc);
+    std::array<char, 32> text{};
+    std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S", &utc);
+    std::array<char, 8> fraction{};
+    std::snprintf(fraction.data(), fraction.size(), ".%03dZ", static_cast<int>(ms % 1000));
+    return std::string(text.data()) + fraction.data();
+}
+
+std::string_view to_string(fl_backend_state state) {
+    switch (state) {
+        case FL_BACKEND_HEALTHY:
+            return "healthy";
+        case FL_BACKEND_UNHEALTHY:
+            return "unhealthy";
+        case FL_BACKEND_DRAINING:
+            return "draining";
+        case FL_BACKEND_DEAD:
+            return "dead";
+        default:
+            return "unknown";
+    }
+}
+
+std::string_view to_string(fl_forward forward) {
+    switch (forward) {
+        case FL_FORWARD_L2DSR:
+            return "l2dsr";
+        case FL_FORWARD_IPIP:
+            return "ipip";
+        case FL_FORWARD_LOCAL:
+            return "local";
+        case FL_FORWARD_GUE:
+            return "gue";
+        case FL_FORWARD_NAT:
+            return "nat";
+    }
+    return "unknown";
+}
+
+std::string_view to_string(fl_engine_kind engine) {
+    switch (engine) {
+        case FL_ENGINE_XDP_NATIVE:
+            return "xdp-native";
+        case FL_ENGINE_XDP_GENERIC:
+            return "xdp-generic";
+        case FL_ENGINE_DPDK:
+            return "dpdk";
+        default:
+            return "none";
+    }
+}
+
+const ReasonText& reason_text(fl_reason reason) {
+    static constexpr ReasonText kTexts[] = {
+#define FL_X(symbol, kind, name, help) {FL_CLASS_##kind, name, help},
+        FL_REASON_LIST(FL_X)
+#undef FL_X
+    };
+    return kTexts[reason];
+}
+
+}  // namespace fairlead::api

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// The JSON objects of docs/api.md, made in one place for lbd's answers and for lbctl when lbd is not there: always from
+// the tables, and from what only a live controller knows where there is one. Pure but for reading the tables.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ctl/plan/eligibility.h"
+#include "dataplane/tables/snapshot.h"
+
+namespace fairlead::api {
+
+using Json = nlohmann::ordered_json;
+using WallTime = std::chrono::system_clock::time_point;
+
+struct CheckFacts {
+    std::string check;  // "http 192.0.2.11:9869/"
+    std::string state;  // unknown, up, down
+    WallTime since;
+    double last_ms = 0;
+    std::string error;
+    std::uint64_t failures = 0;
+};
+
+struct NextHopFacts {
+    std::string address;  // whose MAC it is
+    std::string interface;
+    std::string mac;
+    bool resolved = false;
+    std::string reason;
+};
+
+struct BackendFacts {
+    NextHopFacts next_hop;
+    std::vector<CheckFacts> checks;
+};
+
+struct PortFacts {
+    std::uint32_t number = 0;
+    std::string reason;  // why it is attached the way it is
+};
+
+// What only a live controller knows.
+struct ControllerFacts {
+    std::string state;  // "starting", "running"
+    WallTime since;
+    std::string node;
+    std::string config_file;
+    WallTime config_loaded;
+    std::optional<std::string> reload_error;
+    std::vector<plan::PoolDecision> pools;
+    std::map<std::pair<std::string, std::string>, BackendFacts> backends;  // by pool and name
+    std::vector<PortFacts> ports;
+};
+
+// `facts` null: lbd is not there.
+Json status_view(const std::string& instance, const tables::Tables& tables, const tables::Snapshot& snapshot,
+                 const ControllerFacts* facts);
+Json services_view(const tables::Snapshot& snapshot);
+Json backends_view(const tables::Snapshot& snapshot, const ControllerFacts* facts);
+Json counters_view(const tables::Snapshot& snapshot);
+
+// RFC 3339, UTC, milliseconds.
+std::string rfc3339(WallTime time);
+std::string_view to_string(fl_backend_state state);
+std::string_view to_string(fl_forward forward);
+std::string_view to_string(fl_engine_kind engine);
+
+struct ReasonText {
+    fl_reason_class kind;
+    std::string_view name;
+    std::string_view help;
+};
+const ReasonText& reason_text(fl_reason reason);
+
+}  // namespace fairlead::api

@@ -1,0 +1,650 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/lbd/controller.h"
+
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include "ctl/lbd/hash_key.h"
+#include "ctl/lbd/log.h"
+#include "dataplane/tables/snapshot.h"
+
+namespace fairlead {
+namespace {
+// Answers that the program makes itself, per CPU and second: plenty for people and scanners, too few to amplify.
+constexpr std::uint32_t kAnswersPerSecond = 10'000;
+constexpr std::chrono::seconds kTick{1};
+constexpr std::uint32_t kRole = 0;  // one role until VRRP brings more
+
+std::uint64_t realtime_ns() {
+    return static_cast<std::uint64_t>(std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count());
+}
+
+std::string host_name() {
+    std::array<char, 256> name{};
+    return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";
+}
+
+plan::Verdict to_plan(health::Verdict verdict) {
+    switch (verdict) {
+        case health::Verdict::kUp: return plan::Verdict::kUp;
+        case health::Verdict::kDown: return plan::Verdict::kDown;
+        default: return plan::Verdict::kUnknown;
+    }
+}
+
+health::Verdict verdict_of(fl_backend_state state) {
+    switch (state) {
+        case FL_BACKEND_HEALTHY:
+        case FL_BACKEND_DRAINING: return health::Verdict::kUp;
+        case FL_BACKEND_UNHEALTHY:
+        case FL_BACKEND_DEAD: return health::Verdict::kDown;
+        default: return health::Verdict::kUnknown;
+    }
+}
+
+xdp::Mode mode_of(config::Engine engine) {
+    switch (engine) {
+        case config::Engine::kXdp: return xdp::Mode::kNative;
+        case config::Engine::kXdpGeneric: return xdp::Mode::kGeneric;
+        default: return xdp::Mode::kAuto;
+    }
+}
+}  // namespace
+
+struct Controller::Io {
+    explicit Io(boost::asio::io_context& io) : netlink(io), tick(io), tracking(io) {}
+    boost::asio::posix::stream_descriptor netlink;
+    boost::asio::steady_timer tick;
+    boost::asio::steady_timer tracking;
+    std::unique_ptr<net::NextHopTracker> tracker;
+};
+
+Controller::Controller(boost::asio::io_context& io, ControllerOptions options, config::Config config)
+    : io_(io), options_(std::move(options)), config_(std::move(config)), since_(Clock::now()), config_loaded_(since_),
+      asio_(std::make_unique<Io>(io)) {}
+
+Controller::~Controller() {
+    if (asio_->netlink.is_open()) asio_->netlink.release();  // the descriptor is the monitor's
+    if (lock_fd_ >= 0) close(lock_fd_);
+}
+
+Result<std::unique_ptr<Controller>> Controller::create(boost::asio::io_context& io, ControllerOptions options,
+                                                       config::Config config) {
+    std::unique_ptr<Controller> controller(new Controller(io, std::move(options), std::move(config)));
+    if (auto started = controller->start(); !started) return tl::unexpected(started.error());
+    return controller;
+}
+
+Result<void> Controller::start() {
+    for (const auto step : {&Controller::choose_this_node, &Controller::take_lock, &Controller::open_tables}) {
+        if (auto done = (this->*step)(); !done) return done;
+    }
+    auto network = net::KernelNet::create();
+    if (!network) return tl::unexpected(network.error());
+    network_ = std::move(*network);
+    for (const auto& address : network_->model().addresses()) local_addresses_.insert(address.address);
+    for (const auto step : {&Controller::set_ports, &Controller::write_identity}) {
+        if (auto done = (this->*step)(); !done) return done;
+    }
+    adopt_run_time_state();
+    monitor_ = std::make_unique<health::HealthMonitor>(io_);
+    plan_ = plan::make_plan(config_, node_view(), {}, overrides_);
+    watch_network();
+    start_checks();
+    plan_ = plan::make_plan(config_, node_view(), health_view(), overrides_);
+    tick();
+    if (adopting_) return publish();
+    spdlog::info("node {}: waiting for the first result of {} checks before answering for a VIP", node_.name,
+                 monitor_->unreported());
+    publish_if_ready();
+    return {};
+}
+
+Result<void> Controller::choose_this_node() {
+    auto node = config::choose_node(config_, options_.node, host_name());
+    if (!node) return tl::unexpected(node.error());
+    node_ = **node;
+    if (node_.name.empty()) node_.name = host_name();
+    return {};
+}
+
+// Held until the process ends, however it ends.
+Result<void> Controller::take_lock() {
+    std::error_code error;
+    std::filesystem::create_directories(options_.paths.lock.parent_path(), error);
+    const auto& file = options_.paths.lock;
+    lock_fd_ = open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    if (lock_fd_ < 0) return fail_errno("cannot open " + file.string(), errno);
+    if (flock(lock_fd_, LOCK_EX | LOCK_NB) == 0) return {};
+    if (errno == EWOULDBLOCK) return fail("instance " + options_.paths.name + " has an lbd already: " + file.string() + " is locked", EBUSY);
+    return fail_errno("cannot lock " + file.string(), errno);
+}
+
+Result<void> Controller::open_tables() {
+    const auto& folder = options_.paths.tables;
+    if (auto ready = tables::ensure_bpffs(folder); !ready) return ready;
+    auto cpus = tables::possible_cpus();
+    if (!cpus) return tl::unexpected(cpus.error());
+    const auto& l = config_.limits;
+    const auto limits = tables::limits_for({l.vips, l.services, l.pools, l.backends, l.slots, l.pins}, *cpus);
+    auto opened = tables::Tables::open_pinned(folder, tables::Access::kReadWrite);
+    const bool same = opened && std::memcmp(&opened->limits(), &limits, sizeof(limits)) == 0;
+    if (!same) {
+        if (opened) spdlog::warn("[limits] changed: new tables replace the old ones; counters begin at zero");
+        else if (opened.error().code == EPROTO) spdlog::warn("{}: new tables replace them", opened.error().message);
+        else if (opened.error().code != ENOENT && opened.error().code != EUCLEAN) return tl::unexpected(opened.error());
+        // Old pins go, old maps stay with the running program until the new one takes its place, filled.
+        if (auto removed = tables::Tables::remove_pinned(folder); !removed) return removed;
+        opened = tables::Tables::create_pinned(folder, limits);
+        if (!opened) return tl::unexpected(opened.error());
+    }
+    tables_ = std::make_unique<tables::Tables>(std::move(*opened));
+    adopting_ = same && tables_->meta().config_digest != 0;
+    auto grace = tables::make_grace(*tables_);
+    if (!grace) return tl::unexpected(grace.error());
+    grace_ = std::move(*grace);
+    auto writer = tables::TableWriter::create(*tables_, *grace_);
+    if (!writer) return tl::unexpected(writer.error());
+    writer_.emplace(std::move(*writer));
+    spdlog::info("tables {}: {} MiB in {}", adopting_ ? "adopted" : "made", tables_->bytes() >> 20, folder.string());
+    return {};
+}
+
+// Port n is the n-th interface of the node.
+Result<void> Controller::set_ports() {
+    for (std::size_t i = 0; i < node_.interfaces.size(); ++i) {
+        const auto* link = network_->model().link(node_.interfaces[i]);
+        if (!link) return fail("interface " + node_.interfaces[i] + " of node " + node_.name + " does not exist", ENODEV);
+        const auto number = static_cast<std::uint32_t>(i + 1);
+        const auto& present = tables_->ports()[number];
+        tables::TableWriter::Port port{link->name,          link->ifindex,          link->mac,
+                                       link->mtu,           present.saved_features, static_cast<fl_engine_kind>(present.mode)};
+        if (auto done = writer_->set_port(number, port); !done) return done;
+    }
+    return {};
+}
+
+namespace {
+// The node's address of a family: as configured, else the first global one of its interfaces.
+std::optional<IpAddress> own_address(const config::Node& node, const net::NetlinkModel& model, bool v4,
+                                     const std::set<IpAddress>& vips) {
+    const auto& configured = v4 ? node.address : node.address6;
+    if (configured) return configured;
+    for (const auto& name : node.interfaces) {
+        const auto* link = model.link(name);
+        for (const auto& a : model.addresses())
+            if (link && a.ifindex == link->ifindex && a.address.is_v4() == v4 && !a.address.is_link_local() &&
+                !vips.contains(a.address))
+                return a.address;
+    }
+    return std::nullopt;
+}
+
+std::optional<IpPrefix> tunnel_source(const config::Config& config, const std::optional<IpAddress>& own, bool v4) {
+    for (const auto& prefix : config.encap_source_prefix)
+        if (prefix.address.is_v4() == v4) return prefix;
+    if (!own) return std::nullopt;
+    return IpPrefix{*own, v4 ? 32 : 128};
+}
+}  // namespace
+
+// What every packet reads and no reload changes: key, addresses, peers.
+Result<void> Controller::write_identity() {
+    auto key = load_or_create_hash_key(config_.hash_key_file);
+    if (!key) return tl::unexpected(key.error());
+    if (key->created) spdlog::info("made a hash key in {}; nodes that share a VIP need the same one", config_.hash_key_file.string());
+    std::set<IpAddress> vips;
+    for (const auto& service : config_.services) vips.insert(service.vip);
+    const auto own4 = own_address(node_, network_->model(), true, vips);
+    const auto own6 = own_address(node_, network_->model(), false, vips);
+
+    // Wider than a word, so not to be changed under an engine; after a restart with other values there is no other way,
+    // and it is said.
+    const auto engine = static_cast<fl_engine_kind>(tables_->meta().engine);
+    const auto set_all = [&]() -> Result<void> {
+        if (auto r = writer_->set_hash_key(key->bytes); !r) return r;
+        if (auto r = writer_->set_node(own4, own6); !r) return r;
+        if (auto r = writer_->set_encap4(tunnel_source(config_, own4, true)); !r) return r;
+        return writer_->set_encap6(tunnel_source(config_, own6, false));
+    };
+    auto set = set_all();
+    if (!set && set.error().code == EBUSY) {
+        spdlog::warn("hash key or node address differ from those in use: changed now, open connections may move");
+        if (auto r = writer_->set_engine(FL_ENGINE_NONE); !r) return r;
+        set = set_all();
+        if (auto r = writer_->set_engine(engine); !r) return r;
+    }
+    if (!set) return set;
+    if (auto r = writer_->set_answer_rate(kAnswersPerSecond); !r) return r;
+    // Without HA this node is active from the moment that its tables are published.
+    return writer_->set_role(kRole, adopting_ ? UINT64_MAX : 0);
+}
+
+// Drains and verdicts that the pinned tables remember.
+void Controller::adopt_run_time_state() {
+    if (!adopting_) return;
+    for (const auto& pool : tables::take_snapshot(*tables_).pools)
+        for (const auto& backend : pool.backends) {
+            adopted_[{pool.name, backend.name}] = verdict_of(backend.state);
+            if (backend.state != FL_BACKEND_DRAINING) continue;
+            overrides_[pool.name][backend.name].drained = true;
+            spdlog::info("pool {}: backend {} is still drained", pool.name, backend.name);
+        }
+}
+
+plan::NodeView Controller::node_view() const { return {node_.name, local_addresses_}; }
+
+plan::PoolHealth Controller::pool_health(const config::Pool& pool) const {
+    plan::PoolHealth result;
+    for (const auto& backend : pool.backends) {
+        std::vector<plan::BackendHealth> checks;
+        for (const auto& check : pool.checks) {
+            const health::TargetKey key{backend.address, check};
+            const auto* state = monitor_->state(key);
+            const auto verdict = monitor_->verdict(key);
+            checks.push_back({to_plan(verdict), state && verdict == health::Verdict::kDown ? state->last_error() : ""});
+        }
+        result[backend.name] = plan::combine_checks(pool.check_policy, checks);
+    }
+    return result;
+}
+
+plan::HealthView Controller::health_view() const {
+    plan::HealthView view;
+    for (const auto& pool : config_.pools) view[pool.name] = pool_health(pool);
+    return view;
+}
+
+std::vector<health::TargetSpec> Controller::wanted_checks(const plan::Plan& plan) const {
+    std::vector<health::TargetSpec> specs;
+    specs.reserve(plan.checks.size());
+    for (const auto& target : plan.checks) {
+        const auto adopted = adopted_.find({target.pool, target.backend});
+        specs.push_back({{target.address, target.check},
+                         adopted == adopted_.end() ? health::Verdict::kUnknown : adopted->second});
+    }
+    return specs;
+}
+
+void Controller::start_checks() {
+    monitor_->on_change([this](const auto& key, auto from, auto to, const auto& reason) { check_changed(key, from, to, reason); });
+    monitor_->set_targets(wanted_checks(plan_));
+    adopted_.clear();
+}
+
+// ---- Tables ----
+
+std::vector<std::uint16_t> Controller::owners_of(const plan::PoolDecision& decision, std::uint32_t pool,
+                                                 std::size_t slots) const {
+    plan::LocalIndexes indexes;
+    for (const auto& backend : decision.backends)
+        if (const auto index = writer_->find_backend(pool, backend.name)) indexes[backend.name] = *index;
+    return plan::pool_owners(decision, indexes, static_cast<std::uint32_t>(slots));
+}
+
+void Controller::write_backends(const plan::PoolDecision& decision, std::uint32_t pool) {
+    for (const auto& backend : decision.backends) {
+        const auto index = writer_->find_backend(pool, backend.name);
+        if (!index) continue;
+        const auto path = path_table_->path_to(backend.address);
+        if (auto r = writer_->set_backend_state(pool, *index, backend.state, path.mtu, path.nexthop); !r)
+            spdlog::error("pool {}: backend {}: {}", decision.pool, backend.name, r.error().message);
+    }
+}
+
+Result<tables::ApplyReport> Controller::apply(const plan::Plan& plan) {
+    const auto decision_of = [&](tables::TableWriter& writer, std::uint32_t pool) -> const plan::PoolDecision* {
+        for (const auto& decision : plan.decisions)
+            if (writer.find_pool(decision.pool) == pool) return &decision;
+        return nullptr;
+    };
+    auto report = writer_->apply(plan.desired, [&](tables::TableWriter& writer, std::uint32_t pool, std::span<std::uint16_t> owners) {
+        const auto* decision = decision_of(writer, pool);
+        if (!decision) return;
+        write_backends(*decision, pool);
+        const auto filled = owners_of(*decision, pool, owners.size());
+        std::copy(filled.begin(), filled.end(), owners.begin());
+    });
+    if (!report && report.error().code != ETIMEDOUT) return report;
+    if (!report) spdlog::warn("{}", report.error().message);
+    for (const auto& decision : plan.decisions) {
+        const auto pool = writer_->find_pool(decision.pool);
+        if (!pool) continue;
+        write_backends(decision, *pool);
+        if (auto r = writer_->set_slots(*pool, owners_of(decision, *pool, writer_->slot_count(*pool))); !r)
+            spdlog::error("pool {}: {}", decision.pool, r.error().message);
+    }
+    return report ? report : tables::ApplyReport{};
+}
+
+Result<void> Controller::publish() {
+    if (auto report = apply(plan_); !report) return tl::unexpected(report.error());
+    update_peers();
+    // What tells tables that were filled from tables that were only made.
+    if (auto r = writer_->set_config_digest(1); !r) return r;
+    if (auto r = attach(); !r) return r;
+    if (auto r = writer_->set_role(kRole, UINT64_MAX); !r) return r;
+    published_ = true;
+    for (const auto& decision : plan_.decisions) spdlog::info("pool {}: {}", decision.pool, decision.reason);
+    spdlog::info("serving {} VIPs, {} services", plan_.desired.vips.size(), plan_.desired.services.size());
+    return {};
+}
+
+void Controller::publish_if_ready() {
+    if (published_ || !monitor_->all_reported()) return;
+    plan_ = plan::make_plan(config_, node_view(), health_view(), overrides_);
+    if (auto done = publish(); !done) {
+        spdlog::critical("{}", done.error().message);
+        io_.stop();
+    }
+}
+
+Result<void> Controller::attach() {
+    attachments_.clear();
+    for (std::size_t i = 0; i < node_.interfaces.size(); ++i) {
+        const xdp::PortSpec port{static_cast<std::uint32_t>(i + 1), node_.interfaces[i], xdp::ProgramKind::kSteer};
+        auto attached = xdp::attach(*tables_, options_.paths.tables, port, mode_of(node_.engine));
+        if (!attached) return tl::unexpected(attached.error());
+        spdlog::info("{}: {}{}, program {}{}{}", attached->ifname,
+                     attached->mode == FL_ENGINE_XDP_NATIVE ? "native XDP" : "generic XDP",
+                     attached->adopted ? ", replaced in place" : "", attached->program.id,
+                     attached->reason.empty() ? "" : ": ", attached->reason);
+        for (const auto& warning : attached->warnings) spdlog::warn("{}: {}", attached->ifname, warning);
+        attachments_.push_back(std::move(*attached));
+    }
+    return {};
+}
+
+// ---- Network ----
+
+void Controller::watch_network() {
+    asio_->tracker = std::make_unique<net::NextHopTracker>(*network_);
+    path_table_ = std::make_unique<PathTable>(*writer_, *asio_->tracker);
+    PathTable::Ports ports;
+    for (std::size_t i = 0; i < node_.interfaces.size(); ++i)
+        if (const auto* link = network_->model().link(node_.interfaces[i]))
+            ports[link->ifindex] = static_cast<std::uint32_t>(i + 1);
+    path_table_->set_ports(std::move(ports));
+    asio_->tracker->on_change([this](const auto& before, const auto& now) { way_changed(before, now); });
+    want_destinations();
+    network_->on_change([this](const net::Changes& changes) { network_changed(changes); });
+    asio_->netlink.assign(network_->fd());
+    wait_for_netlink();
+}
+
+void Controller::wait_for_netlink() {
+    asio_->netlink.async_wait(boost::asio::posix::stream_descriptor::wait_read, [this](const auto& error) {
+        if (error) return;
+        if (auto read = network_->on_readable(); !read) {
+            spdlog::error("rtnetlink: {}: neighbours and routes are no longer followed", read.error().message);
+            return;
+        }
+        wait_for_netlink();
+    });
+}
+
+// Backends and the other nodes.
+void Controller::want_destinations() {
+    std::set<IpAddress> wanted;
+    for (const auto& pool : config_.pools)
+        for (const auto& backend : pool.backends) wanted.insert(backend.address);
+    for (const auto& address : peer_addresses()) wanted.insert(address);
+    asio_->tracker->set_wanted({wanted.begin(), wanted.end()}, std::chrono::steady_clock::now());
+    path_table_->keep_only(wanted);
+    schedule_tracker();
+}
+
+void Controller::schedule_tracker() {
+    const auto deadline = asio_->tracker->next_deadline();
+    if (!deadline) return;
+    asio_->tracking.expires_at(*deadline);
+    asio_->tracking.async_wait([this](const boost::system::error_code& error) {
+        if (error) return;
+        asio_->tracker->tick(std::chrono::steady_clock::now());
+        schedule_tracker();
+    });
+}
+
+void Controller::network_changed(const net::Changes& changes) {
+    asio_->tracker->on_change(changes, std::chrono::steady_clock::now());
+    schedule_tracker();
+    if (changes.links || changes.resynchronized)
+        if (auto set = set_ports(); !set) spdlog::error("{}", set.error().message);
+    if (changes.addresses || changes.resynchronized) addresses_changed();
+}
+
+// An address that comes or goes may make a backend or a VIP this node's own, or another's.
+void Controller::addresses_changed() {
+    std::set<IpAddress> now;
+    for (const auto& address : network_->model().addresses()) now.insert(address.address);
+    if (now == local_addresses_) return;
+    local_addresses_ = std::move(now);
+    if (!published_) return;
+    auto next = plan::make_plan(config_, node_view(), health_view(), overrides_);
+    if (next.desired == plan_.desired) return;
+    for (const auto& line : plan::diff_plan(plan_, next)) spdlog::info("addresses changed: {}", line);
+    if (auto report = apply(next); !report) {
+        spdlog::error("after a change of this node's addresses: {}", report.error().message);
+        return;
+    }
+    plan_ = std::move(next);
+    update_peers();
+}
+
+void Controller::way_changed(const std::optional<net::NextHop>& before, const net::NextHop& now) {
+    if (!before || before->reach != now.reach || before->mac != now.mac)
+        spdlog::info("next hop of {}: {}{}{}", now.destination.to_string(), net::to_string(now.reach),
+                     now.mac.is_zero() ? "" : " at " + now.mac.to_string(), now.reason.empty() ? "" : ": " + now.reason);
+    const bool rewrite = path_table_->changed(now);
+    if (!published_) return;
+    const auto peers = peer_addresses();
+    if (std::find(peers.begin(), peers.end(), now.destination) != peers.end()) update_peers();
+    if (!rewrite) return;
+    for (std::size_t i = 0; i < config_.pools.size(); ++i) {
+        const auto& backends = config_.pools[i].backends;
+        const bool concerned = std::any_of(backends.begin(), backends.end(),
+                                           [&](const auto& backend) { return backend.address == now.destination; });
+        const auto pool = concerned ? writer_->find_pool(config_.pools[i].name) : std::nullopt;
+        if (pool) write_backends(plan_.decisions[i], *pool);
+    }
+}
+
+std::vector<IpAddress> Controller::peer_addresses() const {
+    std::vector<IpAddress> result;
+    for (const auto& node : config_.nodes) {
+        if (node.name == node_.name) continue;
+        if (node.address) result.push_back(*node.address);
+        if (node.address6) result.push_back(*node.address6);
+    }
+    return result;
+}
+
+// "A packet is steered once" matters where this node is a backend: there, what a peer sends for a VIP was steered by it.
+// Elsewhere a peer is a client like any other.
+void Controller::update_peers() {
+    std::vector<MacAddress> macs;
+    std::vector<IpPrefix> sources;
+    bool tunnelled = false, local = false;
+    for (const auto& pool : plan_.desired.pools)
+        for (const auto& backend : pool.backends) local |= backend.forward == FL_FORWARD_LOCAL;
+    for (const auto& pool : config_.pools)
+        for (const auto& backend : pool.backends)
+            tunnelled |= backend.forward == config::Forward::kIpip && plan::is_local(backend, node_view());
+    if (local)
+        for (const auto& address : peer_addresses()) {
+            const auto* hop = path_table_->find(address);
+            if (hop && !hop->mac.is_zero() && hop->via == address && std::find(macs.begin(), macs.end(), hop->mac) == macs.end())
+                macs.push_back(hop->mac);
+            if (tunnelled) sources.push_back({address, address.is_v4() ? 32 : 128});
+        }
+    if (tunnelled) sources.insert(sources.end(), config_.encap_source_prefix.begin(), config_.encap_source_prefix.end());
+    const auto report = [](const Result<void>& result) {
+        if (!result) spdlog::error("peers: {}", result.error().message);
+    };
+    report(writer_->set_peers(macs));
+    report(writer_->set_sources(sources));
+    report(writer_->set_meta_flags(tunnelled ? FL_META_DECAP : 0));
+}
+
+// ---- Events ----
+
+void Controller::check_changed(const health::TargetKey& key, health::Verdict from, health::Verdict to,
+                               const std::string& reason) {
+    const auto level = to == health::Verdict::kDown ? spdlog::level::warn : spdlog::level::info;
+    spdlog::log(level, "check {}: {} -> {}: {}", key.to_string(), health::to_string(from), health::to_string(to), reason);
+    if (!published_) return publish_if_ready();
+    for (std::size_t i = 0; i < config_.pools.size(); ++i) {
+        const auto& pool = config_.pools[i];
+        const bool concerned = std::any_of(pool.backends.begin(), pool.backends.end(),
+                                           [&](const auto& backend) { return backend.address == key.address; });
+        if (concerned) update_pool(i);
+    }
+}
+
+// After a verdict or an override: decide again, and write what came of it. Slots first: they move connections.
+void Controller::update_pool(std::size_t position) {
+    const auto& pool = config_.pools[position];
+    const auto overrides = overrides_.find(pool.name);
+    auto decision = plan::decide_pool(pool, pool_health(pool), overrides == overrides_.end() ? plan::PoolOverrides{} : overrides->second);
+    auto& present = plan_.decisions[position];
+    if (decision == present) return;
+    if (const auto id = published_ ? writer_->find_pool(pool.name) : std::nullopt) {
+        if (auto stored = writer_->set_slots(*id, owners_of(decision, *id, writer_->slot_count(*id))); !stored)
+            spdlog::error("pool {}: {}", pool.name, stored.error().message);
+        write_backends(decision, *id);
+    }
+    for (const auto& line : plan::diff_decision(present, decision)) spdlog::info("{}", line);
+    present = std::move(decision);
+}
+
+void Controller::tick() {
+    writer_->set_controller(static_cast<std::uint32_t>(getpid()), realtime_ns());
+    if (auto collected = writer_->collect(); !collected) spdlog::debug("{}", collected.error().message);
+    asio_->tick.expires_after(kTick);
+    asio_->tick.async_wait([this](const boost::system::error_code& error) {
+        if (!error) tick();
+    });
+}
+
+void Controller::stop() {
+    monitor_->stop();
+    asio_->tick.cancel();
+    asio_->tracking.cancel();
+    writer_->set_controller(0, realtime_ns());
+}
+
+// ---- Operator ----
+
+Result<std::pair<std::string, std::string>> Controller::find_backend(const std::string& pool, const std::string& name) const {
+    std::vector<std::string> found;
+    for (const auto& p : config_.pools) {
+        if (!pool.empty() && p.name != pool) continue;
+        for (const auto& b : p.backends)
+            if (b.name == name) found.push_back(p.name);
+    }
+    if (found.size() == 1) return std::pair(found.front(), name);
+    if (found.empty()) return fail("no backend " + name + (pool.empty() ? "" : " in pool " + pool), ENOENT);
+    std::string pools = found.front();
+    for (std::size_t i = 1; i < found.size(); ++i) pools += ", " + found[i];
+    return fail("backend " + name + " is in several pools: " + pools + "; name one", EINVAL);
+}
+
+Controller::ChangeResult Controller::override_changed(const std::string& pool) {
+    for (std::size_t i = 0; i < config_.pools.size(); ++i) {
+        if (config_.pools[i].name != pool) continue;
+        const auto before = plan_.decisions[i];
+        update_pool(i);
+        return plan::diff_decision(before, plan_.decisions[i]);
+    }
+    return fail("no pool " + pool, ENOENT);
+}
+
+Controller::ChangeResult Controller::set_drained(const std::string& pool, const std::string& backend, bool drained) {
+    auto found = find_backend(pool, backend);
+    if (!found) return tl::unexpected(found.error());
+    overrides_[found->first][found->second].drained = drained;
+    return override_changed(found->first);
+}
+
+Controller::ChangeResult Controller::set_weight(const std::string& pool, const std::string& backend,
+                                                std::optional<std::uint32_t> weight) {
+    auto found = find_backend(pool, backend);
+    if (!found) return tl::unexpected(found.error());
+    if (weight && *weight > 65535) return fail("weight " + std::to_string(*weight) + ": expected 0 to 65535", EINVAL);
+    overrides_[found->first][found->second].weight = weight;
+    return override_changed(found->first);
+}
+
+// What only a restart can change.
+std::vector<std::string> Controller::reload_refusals(const config::Config& next) const {
+    std::vector<std::string> lines;
+    const auto node = config::choose_node(next, options_.node, host_name());
+    if (!node) return {node.error().message};
+    if ((*node)->interfaces != node_.interfaces) lines.push_back("the node's interfaces changed: restart lbd (traffic is forwarded meanwhile)");
+    if ((*node)->engine != node_.engine) lines.push_back("engine changed: restart lbd");
+    if ((*node)->address != node_.address || (*node)->address6 != node_.address6) lines.push_back("the node's address changed: restart lbd");
+    if (next.limits != config_.limits) lines.push_back("[limits] changed: restart lbd");
+    if (next.hash_key_file != config_.hash_key_file) lines.push_back("hash_key_file changed: restart lbd");
+    if (next.encap_source_prefix != config_.encap_source_prefix) lines.push_back("encap_source_prefix changed: restart lbd");
+    if (next.metrics.enabled != config_.metrics.enabled || next.metrics.address != config_.metrics.address || next.metrics.port != config_.metrics.port)
+        lines.push_back("[metrics] changed: restart lbd");
+    return lines;
+}
+
+// What the operator set at run time goes with the backend it was set for.
+void Controller::drop_stale_overrides() {
+    for (auto& [pool, backends] : overrides_) {
+        const auto* p = config_.find_pool(pool);
+        std::erase_if(backends, [&](const auto& entry) {
+            return !p || std::none_of(p->backends.begin(), p->backends.end(), [&](const auto& b) { return b.name == entry.first; });
+        });
+    }
+    std::erase_if(overrides_, [](const auto& entry) { return entry.second.empty(); });
+}
+
+ReloadResult Controller::reload() {
+    const auto refuse = [this](std::string message, std::vector<std::string> details) -> ReloadResult {
+        spdlog::error("reload refused: {}; nothing has changed", message);
+        for (const auto& line : details) spdlog::error("  {}", line);
+        reload_error_ = message;
+        return tl::unexpected(ReloadError{std::move(message), std::move(details)});
+    };
+    auto loaded = config::load_config(options_.config_file);
+    if (!loaded.config) {
+        std::vector<std::string> lines;
+        for (const auto& d : loaded.diagnostics) lines.push_back(d.to_string());
+        return refuse("the file has errors", std::move(lines));
+    }
+    if (auto lines = reload_refusals(*loaded.config); !lines.empty()) return refuse("needs a restart", std::move(lines));
+
+    std::swap(config_, *loaded.config);  // the views below read config_
+    auto next = plan::make_plan(config_, node_view(), health_view(), overrides_);
+    if (published_) {
+        if (auto report = apply(next); !report) {
+            std::swap(config_, *loaded.config);
+            return refuse(report.error().message, {});
+        }
+    }
+    auto changed = plan::diff_plan(plan_, next);
+    plan_ = std::move(next);
+    config_loaded_ = Clock::now();
+    reload_error_.reset();
+    set_log_level(config_.log.level);
+    drop_stale_overrides();
+    want_destinations();
+    update_peers();
+    monitor_->set_targets(wanted_checks(plan_));
+    for (const auto& line : changed) spdlog::info("reload: {}", line);
+    if (changed.empty()) spdlog::info("reload: nothing changed");
+    publish_if_ready();
+    return changed;
+}
+
+}  // namespace fairlead

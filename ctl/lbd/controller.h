@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// lbd's heart: brings config, health, neighbours and the operator's wishes together into the tables, and keeps the
+// program on its interfaces. What it decides comes from ctl/plan, how tables change from dataplane/tables; here is only
+// what happens when.
+//
+// Thread rule: everything on the one thread that runs the io_context.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "ctl/config/config.h"
+#include "ctl/health/health_monitor.h"
+#include "ctl/instance.h"
+#include "ctl/lbd/paths.h"
+#include "ctl/net/kernel_net.h"
+#include "ctl/plan/planner.h"
+#include "dataplane/tables/writer.h"
+#include "xdp/loader.h"
+
+namespace boost::asio {
+class io_context;
+}
+
+namespace fairlead {
+
+struct ControllerOptions {
+    std::filesystem::path config_file;
+    std::string node;  // --node; empty = by host name
+    InstancePaths paths;
+};
+
+// Where a reload went wrong: lines for the operator, one a fault.
+struct ReloadError {
+    std::string message;
+    std::vector<std::string> details;
+};
+using ReloadResult = tl::expected<std::vector<std::string>, ReloadError>;  // what changed, a line each
+
+class Controller {
+  public:
+    using Clock = std::chrono::system_clock;
+
+    // Opens or makes the tables, adopts what runs, starts checking. With nothing to adopt, tables are published and the
+    // program attached once every check has reported (DESIGN section 7).
+    static Result<std::unique_ptr<Controller>> create(boost::asio::io_context& io, ControllerOptions options,
+                                                      config::Config config);
+    ~Controller();
+    Controller(const Controller&) = delete;
+    Controller& operator=(const Controller&) = delete;
+
+    // All or nothing: on an error what ran before runs on.
+    ReloadResult reload();
+
+    // Run-time changes, until changed back or the backend leaves the config. `pool` may be empty where the backend's
+    // name is unique. The lines say what changed.
+    using ChangeResult = Result<std::vector<std::string>>;
+    ChangeResult set_drained(const std::string& pool, const std::string& backend, bool drained);
+    ChangeResult set_weight(const std::string& pool, const std::string& backend, std::optional<std::uint32_t> weight);
+
+    // Stops checking; the data path runs on.
+    void stop();
+
+    // --- For the views; all references are valid until the next turn of the loop. ---
+    bool running() const { return published_; }
+    Clock::time_point since() const { return since_; }
+    Clock::time_point config_loaded() const { return config_loaded_; }
+    const std::optional<std::string>& reload_error() const { return reload_error_; }
+    const ControllerOptions& options() const { return options_; }
+    const config::Config& config() const { return config_; }
+    const config::Node& node() const { return node_; }
+    const plan::Plan& plan() const { return plan_; }
+    const plan::Overrides& overrides() const { return overrides_; }
+    const health::HealthMonitor& monitor() const { return *monitor_; }
+    const PathTable& paths() const { return *path_table_; }
+    const tables::Tables& tables() const { return *tables_; }
+    const std::vector<xdp::Attachment>& attachments() const { return attachments_; }
+
+  private:
+    Controller(boost::asio::io_context& io, ControllerOptions options, config::Config config);
+
+    Result<void> start();
+    Result<void> take_lock();
+    Result<void> choose_this_node();
+    Result<void> open_tables();
+    Result<void> write_identity();
+    Result<void> set_ports();
+    void adopt_run_time_state();
+    void watch_network();
+    void start_checks();
+    void tick();
+
+    plan::NodeView node_view() const;
+    plan::PoolHealth pool_health(const config::Pool& pool) const;
+    plan::HealthView health_view() const;
+    std::vector<health::TargetSpec> wanted_checks(const plan::Plan& plan) const;
+    std::vector<std::uint16_t> owners_of(const plan::PoolDecision& decision, std::uint32_t pool, std::size_t slots) const;
+
+    Result<tables::ApplyReport> apply(const plan::Plan& plan);
+    Result<void> publish();
+    Result<void> attach();
+    void publish_if_ready();
+    void wait_for_netlink();
+    void want_destinations();
+    void schedule_tracker();
+    void network_changed(const net::Changes& changes);
+    void addresses_changed();
+    void way_changed(const std::optional<net::NextHop>& before, const net::NextHop& now);
+    std::vector<IpAddress> peer_addresses() const;
+    void update_peers();
+    void drop_stale_overrides();
+    void check_changed(const health::TargetKey& key, health::Verdict from, health::Verdict to, const std::string& reason);
+    void update_pool(std::size_t position);
+    void write_backends(const plan::PoolDecision& decision, std::uint32_t pool);
+    Result<std::pair<std::string, std::string>> find_backend(const std::string& pool, const std::string& backend) const;
+    ChangeResult override_changed(const std::string& pool);
+    std::vector<std::string> reload_refusals(const config::Config& next) const;
+
+    boost::asio::io_context& io_;
+    ControllerOptions options_;
+    config::Config config_;
+    config::Node node_;
+    int lock_fd_ = -1;
+
+    std::unique_ptr<tables::Tables> tables_;
+    std::unique_ptr<tables::GracePeriod> grace_;
+    std::optional<tables::TableWriter> writer_;
+    std::unique_ptr<net::KernelNet> network_;
+    std::unique_ptr<PathTable> path_table_;
+    std::unique_ptr<health::HealthMonitor> monitor_;
+    std::vector<xdp::Attachment> attachments_;
+
+    plan::Plan plan_;
+    plan::Overrides overrides_;
+    // Verdicts that the tables held when we came, for names that were there: (pool, backend).
+    std::map<std::pair<std::string, std::string>, health::Verdict> adopted_;
+    std::set<IpAddress> local_addresses_;
+
+    bool adopting_ = false;
+    bool published_ = false;
+    Clock::time_point since_;
+    Clock::time_point config_loaded_;
+    std::optional<std::string> reload_error_;
+
+    struct Io;  // timers and descriptors, so that this header needs no Asio
+    std::unique_ptr<Io> asio_;
+};
+
+}  // namespace fairlead

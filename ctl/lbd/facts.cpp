@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/lbd/facts.h"
+
+#include "dataplane/tables/snapshot.h"
+
+namespace fairlead {
+namespace {
+// Steady time as wall time, for people.
+api::WallTime wall(health::TimePoint time) {
+    const auto ago = std::chrono::steady_clock::now() - time;
+    return std::chrono::system_clock::now() - std::chrono::duration_cast<std::chrono::system_clock::duration>(ago);
+}
+
+double milliseconds(health::Duration duration) { return std::chrono::duration<double, std::milli>(duration).count(); }
+
+std::string interface_name(const Controller& controller, std::uint32_t ifindex) {
+    for (const auto& port : controller.attachments())
+        if (port.ifindex == ifindex) return port.ifname;
+    return ifindex ? "#" + std::to_string(ifindex) : "";
+}
+
+api::NextHopFacts next_hop_facts(const Controller& controller, const IpAddress& address) {
+    const auto* hop = controller.paths().find(address);
+    if (!hop) return {};
+    return {hop->via.to_string(), interface_name(controller, hop->ifindex), hop->mac.to_string(), hop->sendable(), hop->reason};
+}
+
+std::vector<api::CheckFacts> check_facts(const Controller& controller, const config::Pool& pool, const config::Backend& backend) {
+    std::vector<api::CheckFacts> result;
+    for (const auto& check : pool.checks) {
+        const health::TargetKey key{backend.address, check};
+        const auto* state = controller.monitor().state(key);
+        if (!state) continue;
+        result.push_back({key.to_string(), std::string(health::to_string(state->verdict())), wall(state->last_change()),
+                          milliseconds(state->last_duration()),
+                          state->verdict() == health::Verdict::kUp ? "" : state->last_error(), state->failures()});
+    }
+    return result;
+}
+
+api::TrafficCounts traffic(const tables::Counts& counts) { return {counts.packets, counts.bytes, counts.syns}; }
+
+const plan::BackendDecision* find_decision(const Controller& controller, const std::string& pool, const std::string& name) {
+    for (const auto& decision : controller.plan().decisions)
+        if (decision.pool == pool)
+            for (const auto& backend : decision.backends)
+                if (backend.name == name) return &backend;
+    return nullptr;
+}
+
+void add_backends(const Controller& controller, const tables::Snapshot& snapshot, api::MetricsInput& input) {
+    for (const auto& pool : snapshot.pools)
+        for (const auto& backend : pool.backends) {
+            const auto* decision = find_decision(controller, pool.name, backend.name);
+            const bool up = backend.state == FL_BACKEND_HEALTHY || backend.state == FL_BACKEND_DRAINING;
+            input.backends.push_back({pool.name, backend.name, backend.address.to_string(), static_cast<int>(backend.tier),
+                                      traffic(backend.counts), up, decision ? decision->weight : 0,
+                                      decision && decision->eligible});
+        }
+}
+}  // namespace
+
+api::ControllerFacts controller_facts(const Controller& controller) {
+    api::ControllerFacts facts;
+    facts.state = controller.running() ? "running" : "starting";
+    facts.since = controller.since();
+    facts.node = controller.node().name;
+    facts.config_file = controller.options().config_file.string();
+    facts.config_loaded = controller.config_loaded();
+    facts.reload_error = controller.reload_error();
+    facts.pools = controller.plan().decisions;
+    for (const auto& port : controller.attachments()) facts.ports.push_back({port.port, port.reason});
+    for (const auto& pool : controller.config().pools)
+        for (const auto& backend : pool.backends)
+            facts.backends[{pool.name, backend.name}] = {next_hop_facts(controller, backend.address),
+                                                         check_facts(controller, pool, backend)};
+    return facts;
+}
+
+api::MetricsInput metrics_input(const Controller& controller) {
+    const auto snapshot = tables::take_snapshot(controller.tables());
+    api::MetricsInput input;
+    for (const auto& s : snapshot.services)
+        input.services.push_back({s.name, s.vip.to_string(), s.port ? std::to_string(s.port) : "any",
+                                  s.protocol == 17 ? "udp" : "tcp", traffic(s.counts)});
+    add_backends(controller, snapshot, input);
+    for (const auto& pool : controller.config().pools)
+        for (const auto& backend : pool.backends)
+            for (const auto& check : pool.checks) {
+                const health::TargetKey key{backend.address, check};
+                const auto* state = controller.monitor().state(key);
+                if (!state) continue;
+                const auto seconds = milliseconds(state->last_duration()) / 1000;
+                input.checks.push_back({pool.name, backend.name, key.to_string(),
+                                        state->last_result() ? std::optional(seconds) : std::nullopt, state->failures()});
+            }
+    for (const auto& usage : snapshot.usage) input.tables.push_back({usage.table, usage.used, usage.size});
+    for (const auto& port : controller.attachments())
+        input.engines.push_back({port.ifname, std::string(api::to_string(port.mode))});
+    for (const auto& counts : snapshot.reasons) input.reasons.push_back(counts.packets);
+    input.version = FAIRLEAD_VERSION;
+    input.abi = std::to_string(FL_ABI);
+    return input;
+}
+
+}  // namespace fairlead

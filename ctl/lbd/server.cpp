@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/lbd/server.h"
+
+#include <spdlog/spdlog.h>
+
+#include <nlohmann/json.hpp>
+
+#include "ctl/lbd/facts.h"
+
+namespace fairlead {
+namespace {
+using api::Json;
+
+api::Response error(unsigned status, const std::string& message, const std::vector<std::string>& details = {}) {
+    return {status, Json{{"error", message}, {"details", details}}.dump() + "\n"};
+}
+
+api::Response good(const Json& json) { return {200, json.dump() + "\n"}; }
+
+unsigned status_of(const Error& e) { return e.code == ENOENT ? 404 : 400; }
+
+// The body of drain, undrain and weight.
+struct Change {
+    std::string pool, backend;
+    std::optional<std::uint32_t> weight;
+    bool has_weight = false;
+};
+
+Result<Change> parse_change(const std::string& body) {
+    const auto json = Json::parse(body, nullptr, false);
+    if (!json.is_object()) return fail("expected a JSON object with \"backend\"");
+    Change change;
+    for (const auto& [key, value] : json.items()) {
+        if (key == "backend" && value.is_string()) {
+            change.backend = value.get<std::string>();
+        } else if (key == "pool" && (value.is_string() || value.is_null())) {
+            change.pool = value.is_null() ? "" : value.get<std::string>();
+        } else if (key == "weight" && (value.is_null() || (value.is_number_unsigned() && value.get<std::uint64_t>() <= 65535))) {
+            change.has_weight = true;
+            if (!value.is_null()) change.weight = value.get<std::uint32_t>();
+        } else {
+            return fail("\"" + key + "\": not known, or not of the type and range that was expected");
+        }
+    }
+    if (change.backend.empty()) return fail("\"backend\" is missing");
+    return change;
+}
+}  // namespace
+
+Result<std::unique_ptr<Server>> Server::create(boost::asio::io_context& io, Controller& controller) {
+    std::unique_ptr<Server> server(new Server(io, controller));
+    auto* raw = server.get();
+    const auto& socket = controller.options().paths.socket;
+    if (auto r = raw->http_.listen_unix(socket, [raw](const api::Request& request, api::Reply reply) { raw->answer(request, reply); }); !r)
+        return tl::unexpected(r.error());
+    const auto& metrics = controller.config().metrics;
+    if (!metrics.enabled) return server;
+    const auto page = [raw](const api::Request& request, const api::Reply& reply) {
+        if (request.path != "/metrics") return reply(error(404, "only /metrics is here"));
+        if (request.method != "GET") return reply(error(405, "only GET"));
+        reply({200, api::render_metrics(metrics_input(raw->controller_)), api::kMetricsContentType});
+    };
+    if (auto port = raw->http_.listen_tcp(metrics.address, metrics.port, page); !port)
+        return tl::unexpected(port.error());
+    return server;
+}
+
+void Server::answer(const api::Request& request, const api::Reply& reply) {
+    if (request.method == "GET") return reply(get(request.path));
+    if (request.method == "POST") return reply(post(request));
+    reply(error(405, "expected GET or POST"));
+}
+
+api::Response Server::get(const std::string& path) {
+    const auto& tables = controller_.tables();
+    const auto snapshot = tables::take_snapshot(tables);
+    const auto facts = controller_facts(controller_);
+    if (path == "/v1/status") return good(api::status_view(controller_.options().paths.name, tables, snapshot, &facts));
+    if (path == "/v1/services") return good(api::services_view(snapshot));
+    if (path == "/v1/backends") return good(api::backends_view(snapshot, &facts));
+    if (path == "/v1/counters") return good(api::counters_view(snapshot));
+    return error(404, "no " + path + " here");
+}
+
+api::Response Server::post(const api::Request& request) {
+    const auto caller = request.peer_uid ? "uid " + std::to_string(*request.peer_uid) : std::string("unknown caller");
+    if (request.path == "/v1/reload") {
+        spdlog::info("reload asked for by {}", caller);
+        return reload();
+    }
+    if (request.path == "/v1/drain" || request.path == "/v1/undrain" || request.path == "/v1/weight") {
+        spdlog::info("{} by {}: {}", request.path.substr(4), caller, request.body);
+        return change(request);
+    }
+    return error(404, "no " + request.path + " here");
+}
+
+api::Response Server::reload() {
+    auto changed = controller_.reload();
+    if (changed) return good({{"changed", *changed}});
+    return error(422, changed.error().message, changed.error().details);
+}
+
+api::Response Server::change(const api::Request& request) {
+    auto wanted = parse_change(request.body);
+    if (!wanted) return error(400, wanted.error().message);
+    if (request.path == "/v1/weight" && !wanted->has_weight) return error(400, "\"weight\" is missing");
+    auto changed = request.path == "/v1/weight" ? controller_.set_weight(wanted->pool, wanted->backend, wanted->weight)
+                                                : controller_.set_drained(wanted->pool, wanted->backend, request.path == "/v1/drain");
+    if (!changed) return error(status_of(changed.error()), changed.error().message);
+    return good({{"changed", *changed}});
+}
+
+}  // namespace fairlead

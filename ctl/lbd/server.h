@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// lbd's two servers: the control API on its unix socket (docs/api.md), and the Prometheus page on the metrics address.
+// Thread rule: that of the controller.
+#pragma once
+
+#include <memory>
+
+#include "ctl/api/http_server.h"
+#include "ctl/lbd/controller.h"
+
+namespace fairlead {
+
+class Server {
+  public:
+    // The controller must outlive the server.
+    static Result<std::unique_ptr<Server>> create(boost::asio::io_context& io, Controller& controller);
+
+  private:
+    Server(boost::asio::io_context& io, Controller& controller) : http_(io), controller_(controller) {}
+
+    void answer(const api::Request& request, const api::Reply& reply);
+    api::Response get(const std::string& path);
+    api::Response post(const api::Request& request);
+    api::Response change(const api::Request& request);
+    api::Response reload();
+
+    api::HttpServer http_;
+    Controller& controller_;
+};
+
+}  // namespace fairlead

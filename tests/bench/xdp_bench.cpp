@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the steering program costs a packet, beside floors measured through the same driver in the same run:
+// interleaved rounds on one core, medians, output bytes and counters checked after every round. Prints one JSON object.
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/bpf.h>
+#include <sched.h>
+#include <sys/mman.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "ctl/plan/maglev.h"
+#include "dataplane/core/checksum.h"
+#include "dataplane/tables/counters.h"
+#include "tests/bench/bench_tables.h"
+#include "driver.skel.h"
+#include "tests/bench/live.h"
+#include "xdp/program.h"
+
+namespace fairlead::bench {
+namespace {
+using Frame = std::vector<std::uint8_t>;
+constexpr std::uint32_t kOneFlow = 0, kMillionFlows = (1U << 20) - 1;
+
+template <typename T>
+void append(Frame& frame, const T& header) {
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(&header);
+    frame.insert(frame.end(), bytes, bytes + sizeof(header));
+}
+
+Frame ethernet(std::uint16_t type) {
+    fl_eth eth{};
+    fl_mac_store(eth.destination, fl_mac_word(MacAddress::parse(kOwnMac)->bytes.data()));
+    fl_mac_store(eth.source, fl_mac_word(MacAddress::parse(kGatewayMac)->bytes.data()));
+    eth.type = fl_htons(type);
+    Frame frame;
+    append(frame, eth);
+    return frame;
+}
+
+void append_tcp(Frame& frame) {
+    fl_tcp tcp{};
+    tcp.source = fl_htons(40'000);
+    tcp.destination = fl_htons(kPort);
+    tcp.offset = 5 << 4;
+    tcp.flags = FL_TCP_ACK;
+    append(frame, tcp);
+    frame.resize(std::max<std::size_t>(frame.size(), 64));
+}
+
+Frame packet4(const char* destination) {
+    auto frame = ethernet(FL_ETHERTYPE_IPV4);
+    fl_ipv4 ip{};
+    ip.version_ihl = 0x45;
+    ip.length = fl_htons(40);
+    ip.fragment = fl_htons(FL_IPV4_DF);
+    ip.ttl = 64;
+    ip.protocol = FL_PROTO_TCP;
+    ip.source = fl_htonl(0x0a000001);
+    std::memcpy(&ip.destination, IpAddress::parse(destination)->family_bytes().data(), 4);
+    fl_ipv4_checksum(&ip);
+    append(frame, ip);
+    append_tcp(frame);
+    return frame;
+}
+
+Frame packet6(const char* destination) {
+    auto frame = ethernet(FL_ETHERTYPE_IPV6);
+    fl_ipv6 ip{};
+    ip.version_class = 0x60;
+    ip.length = fl_htons(20);
+    ip.next = FL_PROTO_TCP;
+    ip.hop_limit = 64;
+    std::memcpy(ip.source, IpAddress::parse("2001:db8:ffff::1")->bytes().data(), 16);
+    std::memcpy(ip.destination, IpAddress::parse(destination)->bytes().data(), 16);
+    append(frame, ip);
+    append_tcp(frame);
+    return frame;
+}
+
+// A case of the measurement: a program behind the driver, a packet, what must come out.
+struct Case {
+    std::string name;
+    int driver = -1;
+    int target = -1;  // tail-called; -1 = the driver alone
+    Frame frame;
+    std::uint32_t flow_mask = kOneFlow;
+    std::uint32_t verdict = XDP_TX;
+    std::size_t grown = 0;        // bytes that the frame must have grown by
+    std::string counter_pool;     // the backends of this pool must have counted every repeat
+    bool counts_not_vip = false;  // the reason must have
+    std::vector<double> samples;
+};
+
+struct Expectation {
+    std::uint64_t pool = 0, not_vip = 0;
+};
+
+class Bench {
+  public:
+    Bench(BenchTables& tables, fl_driver* driver, std::uint32_t repeat) : tables_(tables), driver_(driver), repeat_(repeat) {}
+
+    Result<void> run(Case& c) {
+        if (auto set = configure(c); !set) return set;
+        const auto before = count(c);
+        Frame out(c.frame.size() + 256);
+        bpf_test_run_opts options{};
+        options.sz = sizeof(options);
+        options.data_in = c.frame.data();
+        options.data_size_in = static_cast<__u32>(c.frame.size());
+        options.data_out = out.data();
+        options.data_size_out = static_cast<__u32>(out.size());
+        options.repeat = static_cast<int>(repeat_);
+        const auto start = std::chrono::steady_clock::now();
+        if (const int error = bpf_prog_test_run_opts(c.driver, &options); error) return fail_errno("test run of " + c.name, -error);
+        const std::chrono::duration<double, std::nano> took = std::chrono::steady_clock::now() - start;
+        c.samples.push_back(took.count() / repeat_);
+        out.resize(options.data_size_out);
+        return check(c, options.retval, out, before);
+    }
+
+  private:
+    Result<void> configure(const Case& c) {
+        auto* config = driver_->maps.bench_config ? static_cast<bench_config_value*>(config_.data()) : nullptr;
+        std::memset(config, 0, sizeof(*config));
+        config->length = static_cast<std::uint32_t>(c.frame.size());
+        config->flow_mask = c.flow_mask;
+        std::memcpy(config->header, c.frame.data(), sizeof(config->header));
+        const std::uint32_t zero = 0;
+        if (bpf_map_update_elem(bpf_map__fd(driver_->maps.bench_config), &zero, config, BPF_ANY)) return fail_errno("bench_config", errno);
+        if (c.target >= 0 && bpf_map_update_elem(bpf_map__fd(driver_->maps.bench_target), &zero, &c.target, BPF_ANY))
+            return fail_errno("bench_target", errno);
+        return {};
+    }
+
+    Expectation count(const Case& c) const {
+        const tables::CounterReader reader(tables_.tables());
+        Expectation result;
+        result.not_vip = reader.reason(FL_REASON_NOT_VIP).packets;
+        if (c.counter_pool.empty()) return result;
+        const auto pool = tables_.writer().find_pool(c.counter_pool).value();
+        for (std::uint32_t i = 0; i < kBackends; ++i)
+            result.pool += reader.backend(tables_.writer().global_index(pool, *tables_.writer().find_backend(pool, "b" + std::to_string(i)))).packets;
+        return result;
+    }
+
+    // The last repeat's frame, and as many counted as were run.
+    Result<void> check(const Case& c, std::uint32_t verdict, const Frame& out, const Expectation& before) const {
+        if (verdict != c.verdict) return fail(c.name + ": verdict " + std::to_string(verdict));
+        if (out.size() != c.frame.size() + c.grown) return fail(c.name + ": " + std::to_string(out.size()) + " bytes came out");
+        const auto after = count(c);
+        if (!c.counter_pool.empty() && after.pool - before.pool != repeat_)
+            return fail(c.name + ": backends counted " + std::to_string(after.pool - before.pool) + " of " + std::to_string(repeat_));
+        if (c.counts_not_vip && after.not_vip - before.not_vip != repeat_) return fail(c.name + ": not_vip was not counted");
+        if (c.counter_pool.empty()) return {};
+        return check_bytes(c, out);
+    }
+
+    static Result<void> check_bytes(const Case& c, const Frame& out) {
+        const auto* eth = reinterpret_cast<const fl_eth*>(out.data());
+        if (fl_mac_word(eth->destination) != fl_mac_word(MacAddress::parse(kGatewayMac)->bytes.data()) ||
+            fl_mac_word(eth->source) != fl_mac_word(MacAddress::parse(kOwnMac)->bytes.data()))
+            return fail(c.name + ": wrong MAC addresses");
+        const auto* inner = out.data() + 14 + c.grown;
+        if (c.grown == 20) {
+            const auto* outer = reinterpret_cast<const fl_ipv4*>(eth + 1);
+            if (outer->protocol != FL_PROTO_IPIP || fl_ntohs(outer->length) != 60 || fl_ntohl(outer->source) != 0xc00002fa ||
+                fl_ntohl(outer->destination) >> 8 != 0xc63364 || fl_checksum_fold(fl_checksum_words(outer, 5)) != 0)
+                return fail(c.name + ": wrong outer header");
+        }
+        if (c.grown == 40) {
+            const auto* outer = reinterpret_cast<const fl_ipv6*>(eth + 1);
+            if (outer->next != FL_PROTO_IPV6 || fl_ntohs(outer->length) != 60) return fail(c.name + ": wrong outer header");
+        }
+        const bool v6 = inner[0] >> 4 == 6;
+        if ((v6 ? inner[7] : inner[8]) != 63) return fail(c.name + ": TTL was not decremented");
+        if (std::memcmp(inner + (v6 ? 24 : 16), c.frame.data() + 14 + (v6 ? 24 : 16), v6 ? 16 : 4) != 0)
+            return fail(c.name + ": the inner destination changed");
+        return {};
+    }
+
+    struct bench_config_value {
+        std::uint32_t length, flow_mask;
+        std::uint8_t header[64];
+        std::uint64_t sequence;
+        std::uint32_t header_sum;
+    };
+
+    BenchTables& tables_;
+    fl_driver* driver_;
+    std::uint32_t repeat_;
+    std::array<std::uint8_t, 128> config_{};
+};
+
+double median(std::vector<double> values) {
+    std::sort(values.begin(), values.end());
+    return values[values.size() / 2];
+}
+
+// The middle half of the samples, as a share of the median.
+double spread(std::vector<double> values) {
+    std::sort(values.begin(), values.end());
+    return (values[values.size() * 3 / 4] - values[values.size() / 4]) / values[values.size() / 2];
+}
+
+std::vector<Case> cases(fl_driver* d, int steer) {
+    const int drive4 = bpf_program__fd(d->progs.drive4), drive6 = bpf_program__fd(d->progs.drive6);
+    return {
+        {"driver_ns", bpf_program__fd(d->progs.drive_alone), -1, packet4("198.51.100.200"), kOneFlow, XDP_PASS, 0, "", false, {}},
+        {"floor_pass_ns", drive4, bpf_program__fd(d->progs.floor_pass), packet4("198.51.100.200"), kOneFlow, XDP_PASS, 0, "", false, {}},
+        {"floor_encap_ns", drive4, bpf_program__fd(d->progs.floor_encap), packet4(kVipIpip4), kOneFlow, XDP_TX, 20, "", false, {}},
+        {"not_vip_ns", drive4, steer, packet4("198.51.100.200"), kOneFlow, XDP_PASS, 0, "", true, {}},
+        {"steady_ipip4_1flow_ns", drive4, steer, packet4(kVipIpip4), kOneFlow, XDP_TX, 20, "ipip4", false, {}},
+        {"steady_ipip4_1mflows_ns", drive4, steer, packet4(kVipIpip4), kMillionFlows, XDP_TX, 20, "ipip4", false, {}},
+        {"steady_ipip6_1flow_ns", drive6, steer, packet6(kVipIpip6), kOneFlow, XDP_TX, 40, "ipip6", false, {}},
+        {"steady_l2dsr_1flow_ns", drive4, steer, packet4(kVipL2dsr), kOneFlow, XDP_TX, 0, "l2dsr", false, {}},
+    };
+}
+
+int run(int rounds, std::uint32_t repeat, bool live) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(0, &one);
+    sched_setaffinity(0, sizeof(one), &one);
+    auto tables = BenchTables::create();
+    if (!tables) return std::cerr << tables.error().message << '\n', 1;
+    auto program = xdp::Program::load((*tables)->tables(), xdp::ProgramKind::kSteer, 1);
+    if (!program) return std::cerr << program.error().message << '\n', 1;
+    auto* driver = fl_driver__open_and_load();
+    if (!driver) return std::cerr << "the driver does not load\n", 1;
+
+    nlohmann::ordered_json result;
+    auto all = cases(driver, program->fd());
+    Bench bench(**tables, driver, repeat);
+    for (int round = 0; round < rounds; ++round)
+        for (auto& c : all)
+            if (auto done = bench.run(c); !done) return std::cerr << done.error().message << '\n', 1;
+    std::map<std::string, double> ns;
+    for (const auto& c : all) {
+        result[c.name] = ns[c.name] = median(c.samples);
+        result["spread"][c.name] = spread(c.samples);
+        result["samples"][c.name] = c.samples;
+    }
+    result["ipip4_over_floor"] = ns["steady_ipip4_1flow_ns"] / ns["floor_encap_ns"];
+    result["1mflows_over_1flow"] = ns["steady_ipip4_1mflows_ns"] / ns["steady_ipip4_1flow_ns"];
+    result["not_vip_over_floor"] = ns["not_vip_ns"] / ns["floor_pass_ns"];
+    result["verified_insns"] = program->info().verified_insns;
+    result["xlated_bytes"] = program->info().xlated_bytes;
+    if (live) {
+        auto measured = measure_live(**tables, driver, rounds);
+        if (!measured) return std::cerr << measured.error().message << '\n', 1;
+        result.update(*measured);
+    }
+    fl_driver__destroy(driver);
+    std::cout << result.dump(2) << '\n';
+    return 0;
+}
+}  // namespace
+}  // namespace fairlead::bench
+
+int main(int argc, char** argv) {
+    CLI::App app{"cost of the XDP program a packet"};
+    int rounds = 15;
+    std::uint32_t repeat = 1'000'000;
+    bool live = false;
+    app.add_option("--rounds", rounds)->check(CLI::Range(3, 1000));
+    app.add_option("--repeat", repeat)->check(CLI::Range(1000, 100'000'000));
+    app.add_flag("--live", live, "real frames over veth as well");
+    CLI11_PARSE(app, argc, argv);
+    return fairlead::bench::run(rounds, repeat, live);
+}
