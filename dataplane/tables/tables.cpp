@@ -102,10 +102,10 @@ Result<bpf_map_info> map_info(int fd) {
 
 enum class FolderState { kEmpty, kHalfMade, kFinished };
 
-Result<Descriptor> open_pin(const fs::path& path, Access access) {
-    DECLARE_LIBBPF_OPTS(bpf_obj_get_opts, options);
-    options.file_flags = access == Access::kReadOnly ? BPF_F_RDONLY : 0;
-    const int fd = bpf_obj_get_opts(path.c_str(), &options);
+// For writing even where the memory is mapped for reading alone: the kernel maps no map from a read-only descriptor
+// (mmap takes VM_SHARED off such a mapping, and bpf_map_mmap() refuses one without it).
+Result<Descriptor> open_pin(const fs::path& path) {
+    const int fd = bpf_obj_get(path.c_str());
     if (fd < 0) return fail("open " + path.string() + ": " + std::strerror(errno) + capability_hint(errno), errno);
     return Descriptor(fd);
 }
@@ -124,7 +124,7 @@ Result<void*> map_memory(int fd, std::size_t bytes, Access access, const char* t
 // The header of pinned tables, copied out of a mapping of its own.
 Result<fl_meta> read_meta(const fs::path& folder) {
     const auto path = pin_path(folder, FL_TABLE_meta);
-    auto fd = open_pin(path, Access::kReadOnly);
+    auto fd = open_pin(path);
     if (!fd) return tl::unexpected(fd.error());
     auto info = map_info(fd->get());
     if (!info) return tl::unexpected(info.error());
@@ -307,7 +307,7 @@ Result<Tables> Tables::open_pinned(const fs::path& folder, Access access) {
     state->memory.limits = meta->limits;
     const auto shapes = shapes_for(meta->limits);
     for (std::size_t t = 0; t < FL_TABLE_COUNT; ++t) {
-        auto fd = open_pin(pin_path(folder, t), access);
+        auto fd = open_pin(pin_path(folder, t));
         if (!fd) return tl::unexpected(fd.error());
         auto info = map_info(fd->get());
         if (!info) return tl::unexpected(info.error());
