@@ -104,15 +104,15 @@ Result<void> fill(tables::Tables& tables, const DecapSpec& spec) {
     return writer->set_meta_flags(FL_META_DECAP);
 }
 
-Result<Attachment> fill_and_attach(tables::Tables& tables, const fs::path& folder, const DecapSpec& spec) {
-    if (auto filled = fill(tables, spec); !filled) return tl::unexpected(filled.error());
+Result<Attachment> attach_filled(tables::Tables& tables, const fs::path& folder, const DecapSpec& spec) {
     return attach(tables, folder, {kPort, spec.ifname, ProgramKind::kDecap}, spec.mode);
 }
 
 Result<Attachment> attach_fresh(const fs::path& folder, const DecapSpec& spec) {
     auto made = make_tables(folder, spec.vips.size());
     if (!made) return tl::unexpected(made.error());
-    auto attached = fill_and_attach(*made, folder, spec);
+    auto filled = fill(*made, spec);
+    auto attached = filled ? attach_filled(*made, folder, spec) : tl::unexpected(filled.error());
     if (!attached) detach_all(folder, TablesAfter::kRemove);
     return attached;
 }
@@ -157,6 +157,10 @@ Result<DecapStatus> status_of(const fs::path& folder, Attached attached) {
 
 }  // namespace
 
+fs::path decap_base(const std::string& instance) {
+    return instance == "default" ? fs::path(kDecapBase) : fs::path(kDecapBase) / pin_name(instance);
+}
+
 Result<Attachment> decap_attach(const DecapSpec& given, const fs::path& base) {
     DecapSpec spec = given;
     if (auto checked = check_spec(spec); !checked) return tl::unexpected(checked.error());
@@ -168,8 +172,9 @@ Result<Attachment> decap_attach(const DecapSpec& given, const fs::path& base) {
         if (code != ENOENT && code != EUCLEAN) return tl::unexpected(present.error());
         return attach_fresh(folder, spec);
     }
-    auto attached = fill_and_attach(*present, folder, spec);
-    if (attached || (attached.error().code != EBUSY && attached.error().code != ENOSPC)) return attached;
+    auto filled = fill(*present, spec);
+    if (filled) return attach_filled(*present, folder, spec);
+    if (filled.error().code != EBUSY && filled.error().code != ENOSPC) return tl::unexpected(filled.error());
     if (auto gone = detach_all(folder, TablesAfter::kRemove); !gone) return tl::unexpected(gone.error());
     return attach_fresh(folder, spec);
 }
@@ -180,6 +185,7 @@ Result<Detached> decap_detach(const std::string& ifname, const fs::path& base) {
     if (!fs::exists(folder, error)) return fail(ifname + ": fl_decap is not attached", ENOENT);
     auto all = detach_all(folder, TablesAfter::kRemove);
     if (!all) return tl::unexpected(all.error());
+    ::rmdir(base.c_str());  // if nothing else is in it
     Detached nothing;
     nothing.ifname = ifname;
     return all->empty() ? nothing : all->front();

@@ -16,6 +16,10 @@ namespace fairlead::xdp {
 
 inline constexpr const char* kDecapBase = "/sys/fs/bpf/fairlead";
 
+// BASE of an instance: kDecapBase itself for "default", a folder in it for another (network namespaces that share a BPF
+// file system, and interface names, need one each).
+std::filesystem::path decap_base(const std::string& instance);
+
 struct DecapSpec {
     std::string ifname;
     std::vector<IpPrefix> sources;  // of the outer packets: the balancers; at most FL_MAX_SOURCES

@@ -92,6 +92,20 @@ Result<std::optional<Link>> open_link(const fs::path& path) {
     return std::optional<Link>(std::move(*link));
 }
 
+// The names pinned in `folder`, as interfaces have them.
+std::vector<std::string> pinned_names(const fs::path& folder) {
+    std::vector<std::string> names;
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(folder, error)) {
+        std::string name = entry.path().filename().string();
+        if (name.ends_with(":new")) continue;  // an attach() that was interrupted
+        std::replace(name.begin(), name.end(), ':', '.');
+        names.push_back(name);
+    }
+    std::sort(names.begin(), names.end());
+    return names;
+}
+
 // Replaces what is pinned at `path`, if anything, in one step.
 Result<void> pin_over(int fd, const fs::path& path) {
     const fs::path fresh = path.string() + ":new";
@@ -300,9 +314,23 @@ Result<void> adopt(const Job& job, const Link& link, fl_engine_kind present, Mod
     return {};
 }
 
+// An interface may have been given another name since: its pins follow.
+Result<void> follow_new_name(const Job& job) {
+    for (const std::string& name : pinned_names(job.folder / "links")) {
+        auto link = open_link(link_path(job.folder, name));
+        if (!link || !link->has_value() || (*link)->ifindex != job.ifindex || name == job.port.ifname) continue;
+        if (on_interface(job.ifindex).program != (*link)->program) continue;
+        if (::rename(link_path(job.folder, name).c_str(), link_path(job.folder, job.port.ifname).c_str()))
+            return fail_errno("rename the link of " + name, errno);
+        return unpin(program_path(job.folder, name));
+    }
+    return {};
+}
+
 // By what the interface's folder holds: adopt, or attach anew.
 Result<void> attach_program(const Job& job, Mode mode) {
     const fs::path path = link_path(job.folder, job.port.ifname);
+    if (auto followed = follow_new_name(job); !followed) return followed;
     auto link = open_link(path);
     if (!link) return tl::unexpected(link.error());
     if (!link->has_value()) return attach_anew(job, mode);
@@ -377,20 +405,6 @@ Result<Attachment> attach(tables::Tables& tables, const fs::path& folder, const 
 // --- looking and detaching ---
 
 namespace {
-
-// The names pinned in `folder`, as interfaces have them.
-std::vector<std::string> pinned_names(const fs::path& folder) {
-    std::vector<std::string> names;
-    std::error_code error;
-    for (const auto& entry : fs::directory_iterator(folder, error)) {
-        std::string name = entry.path().filename().string();
-        if (name.ends_with(":new")) continue;  // an attach() that was interrupted
-        std::replace(name.begin(), name.end(), ':', '.');
-        names.push_back(name);
-    }
-    std::sort(names.begin(), names.end());
-    return names;
-}
 
 Result<Attached> describe(const fs::path& folder, const std::string& ifname) {
     const fs::path path = link_path(folder, ifname);
