@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/api/metrics.h"
+
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
+
+#include <array>
+#include <sstream>
+#include <utility>
+
+#include "dataplane/tables/desired.h"
+
+namespace fairlead::api {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+using Labels = std::vector<ClientMetric::Label>;
+
+struct Reason {
+    const char* name;
+    fl_reason_class reason_class;
+};
+
+constexpr std::array<Reason, FL_REASON_COUNT> kReasons = {{
+#define FL_X(symbol, class, name, help) {name, FL_CLASS_##class},
+    FL_REASON_LIST(FL_X)
+#undef FL_X
+}};
+
+// A page of families in the order in which they are added.
+class Page {
+  public:
+    void counter(const char* name, const char* help) { begin(name, help, MetricType::Counter); }
+    void gauge(const char* name, const char* help) { begin(name, help, MetricType::Gauge); }
+
+    // A sample of the family begun last.
+    void sample(Labels labels, double value) {
+        ClientMetric metric;
+        metric.label = std::move(labels);
+        metric.counter.value = value;
+        metric.gauge.value = value;
+        families_.back().metric.push_back(std::move(metric));
+    }
+    void sample(Labels labels, std::uint64_t value) { sample(std::move(labels), static_cast<double>(value)); }
+
+    // Families without a sample are left out.
+    std::string text() {
+        std::erase_if(families_, [](const MetricFamily& family) { return family.metric.empty(); });
+        std::ostringstream out;
+        prometheus::TextSerializer().Serialize(out, families_);
+        return std::move(out).str();
+    }
+
+  private:
+    void begin(const char* name, const char* help, MetricType type) {
+        families_.push_back({std::string("fairlead_") + name, help, type, {}});
+    }
+
+    std::vector<MetricFamily> families_;
+};
+
+Labels labels_of(const ServiceMetrics& row) {
+    return {{"service", row.service}, {"vip", row.vip}, {"port", row.port}, {"protocol", row.protocol}};
+}
+
+Labels labels_of(const BackendMetrics& row) {
+    return {{"pool", row.pool}, {"backend", row.backend}, {"address", row.address}, {"tier", std::to_string(row.tier)}};
+}
+
+Labels labels_of(const CheckMetrics& row) {
+    return {{"pool", row.pool}, {"backend", row.backend}, {"check", row.check}};
+}
+
+template <typename Rows, typename Value>
+void add_rows(Page& page, const Rows& rows, Value value) {
+    for (const auto& row : rows) {
+        page.sample(labels_of(row), value(row));
+    }
+}
+
+void add_services(Page& page, const std::vector<ServiceMetrics>& rows) {
+    page.counter("service_packets_total", "Packets that the service forwarded to its backends.");
+    add_rows(page, rows, [](const ServiceMetrics& row) { return row.counts.packets; });
+    page.counter("service_bytes_total", "Bytes of the frames that the service forwarded, as received.");
+    add_rows(page, rows, [](const ServiceMetrics& row) { return row.counts.bytes; });
+    page.counter("service_syns_total", "TCP connections that clients began at the service (SYNs, repeated ones too).");
+    add_rows(page, rows, [](const ServiceMetrics& row) { return row.counts.syns; });
+}
+
+void add_backends(Page& page, const std::vector<BackendMetrics>& rows) {
+    page.counter("backend_packets_total", "Packets forwarded to the backend.");
+    add_rows(page, rows, [](const BackendMetrics& row) { return row.counts.packets; });
+    page.counter("backend_bytes_total", "Bytes of the frames forwarded to the backend, as received.");
+    add_rows(page, rows, [](const BackendMetrics& row) { return row.counts.bytes; });
+    page.counter("backend_syns_total", "TCP connections begun at the backend (SYNs, repeated ones too).");
+    add_rows(page, rows, [](const BackendMetrics& row) { return row.counts.syns; });
+    page.gauge("backend_up", "Whether the backend's checks pass.");
+    add_rows(page, rows, [](const BackendMetrics& row) { return row.up ? 1.0 : 0.0; });
+    page.gauge("backend_weight", "The backend's weight in effect.");
+    add_rows(page, rows, [](const BackendMetrics& row) { return static_cast<double>(row.weight); });
+    page.gauge("backend_eligible", "Whether the backend may take connections: up, not drained, weight above 0.");
+    add_rows(page, rows, [](const BackendMetrics& row) { return row.eligible ? 1.0 : 0.0; });
+}
+
+void add_checks(Page& page, const std::vector<CheckMetrics>& rows) {
+    page.gauge("check_duration_seconds", "How long the check's last probe took.");
+    for (const CheckMetrics& row : rows) {
+        if (row.duration_seconds) {
+            page.sample(labels_of(row), *row.duration_seconds);
+        }
+    }
+    page.counter("check_failures_total", "Probes of the check that failed.");
+    add_rows(page, rows, [](const CheckMetrics& row) { return row.failures; });
+}
+
+// One sample for each reason of a class, at zero too.
+void add_reasons(Page& page, const std::vector<std::uint64_t>& counts, fl_reason_class wanted, const char* label) {
+    for (std::size_t i = 0; i < kReasons.size(); ++i) {
+        if (kReasons[i].reason_class == wanted) {
+            page.sample({{label, kReasons[i].name}}, i < counts.size() ? counts[i] : 0);
+        }
+    }
+}
+
+void add_verdicts(Page& page, const std::vector<std::uint64_t>& counts) {
+    std::uint64_t passed = 0;
+    for (std::size_t i = 0; i < kReasons.size() && i < counts.size(); ++i) {
+        passed += kReasons[i].reason_class == FL_CLASS_PASSED ? counts[i] : 0;
+    }
+    page.counter("passed_packets_total", "Packets given to the host untouched.");
+    page.sample({}, passed);
+    page.counter("answered_packets_total", "Packets answered by the data path itself, by what they were or got.");
+    add_reasons(page, counts, FL_CLASS_ANSWERED, "kind");
+    page.counter("drops_total", "Packets dropped, by reason.");
+    add_reasons(page, counts, FL_CLASS_DROPPED, "reason");
+}
+
+void add_tables(Page& page, const std::vector<TableMetrics>& rows) {
+    page.gauge("table_used", "Entries of the table that are in use.");
+    for (const TableMetrics& row : rows) {
+        page.sample({{"table", row.table}}, row.used);
+    }
+    page.gauge("table_size", "Entries that the table has room for.");
+    for (const TableMetrics& row : rows) {
+        page.sample({{"table", row.table}}, row.size);
+    }
+}
+
+void add_infos(Page& page, const MetricsInput& input) {
+    page.gauge("engine_info", "The engine that runs on the interface; always 1.");
+    for (const EngineMetrics& row : input.engines) {
+        page.sample({{"interface", row.interface}, {"engine", row.engine}}, 1.0);
+    }
+    page.gauge("build_info", "The controller's version and the tables' layout; always 1.");
+    page.sample({{"version", input.version}, {"abi", input.abi}}, 1.0);
+}
+
+}  // namespace
+
+std::string render_metrics(const MetricsInput& input) {
+    Page page;
+    add_services(page, input.services);
+    add_backends(page, input.backends);
+    add_checks(page, input.checks);
+    add_verdicts(page, input.reasons);
+    add_tables(page, input.tables);
+    add_infos(page, input);
+    return page.text();
+}
+
+}  // namespace fairlead::api

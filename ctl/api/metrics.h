@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// The Prometheus page: names and labels as DESIGN section 12 has them, in the text format 0.0.4. Pure; thread-safe.
+// Counters come from the tables and are never reset by a restart of lbd.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace fairlead::api {
+
+inline constexpr const char* kMetricsContentType = "text/plain; version=0.0.4; charset=utf-8";
+
+struct TrafficCounts {
+    std::uint64_t packets = 0;
+    std::uint64_t bytes = 0;
+    std::uint64_t syns = 0;
+};
+
+struct ServiceMetrics {
+    std::string service;
+    std::string vip;
+    std::string port;      // "443" or "any"
+    std::string protocol;  // "tcp" or "udp"
+    TrafficCounts counts;
+};
+
+struct BackendMetrics {
+    std::string pool;
+    std::string backend;
+    std::string address;
+    int tier = 0;
+    TrafficCounts counts;
+    bool up = false;  // its checks pass
+    std::uint32_t weight = 0;
+    bool eligible = false;  // healthy, not drained, weight above 0
+};
+
+struct CheckMetrics {
+    std::string pool;
+    std::string backend;
+    std::string check;                       // "http 192.0.2.11:9869/"
+    std::optional<double> duration_seconds;  // of the last probe; none before the first
+    std::uint64_t failures = 0;
+};
+
+struct TableMetrics {
+    std::string table;
+    std::uint64_t used = 0;
+    std::uint64_t size = 0;
+};
+
+struct EngineMetrics {
+    std::string interface;
+    std::string engine;  // "xdp-native"
+};
+
+struct MetricsInput {
+    std::vector<ServiceMetrics> services;
+    std::vector<BackendMetrics> backends;
+    std::vector<CheckMetrics> checks;
+    std::vector<TableMetrics> tables;
+    std::vector<EngineMetrics> engines;
+    std::vector<std::uint64_t> reasons;  // packets by enum fl_reason; missing ones are 0
+    std::string version;
+    std::string abi;  // of the tables
+};
+
+std::string render_metrics(const MetricsInput& input);
+
+}  // namespace fairlead::api
