@@ -88,6 +88,6 @@ def test_each_command_installs_its_own_set():
         return set(subprocess.run([BOOTSTRAP, command, "--list"], capture_output=True, text=True, check=True).stdout.split())
 
     assert packages("build") < packages("demo") < packages("test")
-    assert packages("build") < packages("vm") < packages("test")
+    assert packages("build") < packages("vm") < packages("test") < packages("lint")
     assert "libgtest-dev" not in packages("demo") and "qemu-system-x86" not in packages("demo")
     assert "nginx-light" in packages("demo") and "nginx-light" not in packages("build")
