@@ -51,8 +51,16 @@ const char* const kNode6 = "2001:db8::1";
 class Eal : public ::testing::Environment {
   public:
     void SetUp() override {
-        std::vector<std::string> words = {"ring-burst", "--no-huge", "-m", "256", "--no-pci", "--no-telemetry",
-                                          "--iova-mode=va", "--log-level=error", "-l", std::to_string(sched_getcpu()),
+        std::vector<std::string> words = {"ring-burst",
+                                          "--no-huge",
+                                          "-m",
+                                          "256",
+                                          "--no-pci",
+                                          "--no-telemetry",
+                                          "--iova-mode=va",
+                                          "--log-level=error",
+                                          "-l",
+                                          std::to_string(sched_getcpu()),
                                           "--file-prefix=fairlead-test-" + std::to_string(getpid())};
         std::vector<char*> arguments;
         for (std::string& word : words) arguments.push_back(word.data());
@@ -118,7 +126,8 @@ Frame ipv4(const char* source, const char* destination, std::uint8_t protocol, s
     return joined(std::move(packet), payload);
 }
 
-Frame ipv6(const char* source, const char* destination, std::uint8_t protocol, std::uint8_t hops, const Frame& payload) {
+Frame ipv6(const char* source, const char* destination, std::uint8_t protocol, std::uint8_t hops,
+           const Frame& payload) {
     rte_ipv6_hdr header{};
     header.vtc_flow = rte_cpu_to_be_32(6U << 28);
     header.payload_len = rte_cpu_to_be_16(static_cast<std::uint16_t>(payload.size()));
@@ -183,8 +192,8 @@ class Node {
           grace_(tables::make_grace(tables_).value()),
           writer_(tables::TableWriter::create(tables_, *grace_).value()) {
         for (std::uint32_t port : {1U, 2U})
-            check(writer_.set_port(port, {"port" + std::to_string(port), 100 + port, mac(kPortMac[port]), kMtu, 0,
-                                          FL_ENGINE_DPDK}));
+            check(writer_.set_port(
+                port, {"port" + std::to_string(port), 100 + port, mac(kPortMac[port]), kMtu, 0, FL_ENGINE_DPDK}));
         for (std::uint32_t port : {1U, 2U}) {
             nexthops_[port] = writer_.allocate_nexthop().value();
             check(writer_.set_nexthop(nexthops_[port], mac(kBackendMac[port]), port));
@@ -218,7 +227,8 @@ class Node {
         for (const Mode& mode : kModes) {
             desired.vips.push_back({.address = ip(mode.vip)});
             desired.pools.push_back(
-                {.name = mode.name, .backends = {{.name = mode.name, .address = ip(mode.backend), .forward = mode.forward}}});
+                {.name = mode.name,
+                 .backends = {{.name = mode.name, .address = ip(mode.backend), .forward = mode.forward}}});
             desired.services.push_back({.name = mode.name, .vip = ip(mode.vip), .port = kHttp, .pool = mode.name});
         }
         check(writer_.apply(desired));
@@ -257,7 +267,7 @@ class RingPorts {
     std::span<const std::uint16_t> ethdev() const { return ethdev_; }
     unsigned buffers_in_use() const { return rte_mempool_in_use_count(pool_); }
 
-    // As a driver delivers it. `headroom` less than an outer header needs makes encapsulation fail.
+    // As a driver delivers it, at an even address. `headroom` less than an outer header needs makes encapsulation fail.
     void arrive(int port, const Frame& frame, std::uint16_t headroom = RTE_PKTMBUF_HEADROOM) {
         rte_mbuf* mbuf = rte_pktmbuf_alloc(pool_);
         mbuf->data_off = headroom;
@@ -291,7 +301,8 @@ class RingPorts {
         const rte_eth_conf settings{};
         if (rte_eth_dev_configure(ethdev_[port], 1, 1, &settings) != 0 ||
             rte_eth_rx_queue_setup(ethdev_[port], 0, kRingSize, 0, nullptr, pool_) != 0 ||
-            rte_eth_tx_queue_setup(ethdev_[port], 0, kRingSize, 0, nullptr) != 0 || rte_eth_dev_start(ethdev_[port]) != 0)
+            rte_eth_tx_queue_setup(ethdev_[port], 0, kRingSize, 0, nullptr) != 0 ||
+            rte_eth_dev_start(ethdev_[port]) != 0)
             throw std::runtime_error(name + " does not start");
     }
 
@@ -409,13 +420,13 @@ TEST_F(RingBurst, ResetsAPortThatNoServiceLists) {
 }
 
 TEST_F(RingBurst, DropsWithTheReason) {
-    Frame fragment = ethernet(kPortMac[1], kClientMac, RTE_ETHER_TYPE_IPV4,
-                              ipv4("203.0.113.5", kDsr4.vip, IPPROTO_TCP, kTtl, tcp(1, kHttp, RTE_TCP_ACK_FLAG), 7,
-                                   RTE_IPV4_HDR_MF_FLAG));
+    Frame fragment = ethernet(
+        kPortMac[1], kClientMac, RTE_ETHER_TYPE_IPV4,
+        ipv4("203.0.113.5", kDsr4.vip, IPPROTO_TCP, kTtl, tcp(1, kHttp, RTE_TCP_ACK_FLAG), 7, RTE_IPV4_HDR_MF_FLAG));
     ports_.arrive(1, fragment);
     ports_.arrive(1, arriving(kDsr4.vip, 2001, 1));
-    ports_.arrive(1, arriving(kTunnel4.vip, 2002), sizeof(rte_ipv4_hdr) - 1);
-    ports_.arrive(1, arriving(kTunnel6.vip, 2003), sizeof(rte_ipv6_hdr) - 1);
+    ports_.arrive(1, arriving(kTunnel4.vip, 2002), sizeof(rte_ipv4_hdr) - 2);
+    ports_.arrive(1, arriving(kTunnel6.vip, 2003), sizeof(rte_ipv6_hdr) - 2);
     EXPECT_EQ(run().dropped, 4);
     EXPECT_EQ(node_.reason(FL_REASON_FRAGMENT).packets, 1U);
     EXPECT_EQ(node_.reason(FL_REASON_TTL_EXPIRED).packets, 1U);
