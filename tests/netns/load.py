@@ -103,9 +103,9 @@ class Load:
         return sorted(self.records())
 
     def first(self, since, server=None, result="ok"):
-        """The first request begun after `since` with this result (and server), or None yet."""
+        """Of the requests begun after `since`, the first to end with this result (and server), or None yet."""
         found = [r for r in self.records() if r.begin >= since and r.result == result and server in (None, r.server)]
-        return min(found, default=None)
+        return min(found, key=lambda r: r.end, default=None)
 
 
 class Session:
