@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/net/netlink_requests.h"
+
+#include <libmnl/libmnl.h>
+#include <linux/neighbour.h>
+#include <linux/rtnetlink.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+
+#include "ctl/net/netlink_model.h"
+#include "ctl/net/netlink_socket.h"
+
+namespace fairlead::net {
+
+namespace {
+
+constexpr timeval kAnswerWait{2, 0};
+// Header, fixed part and two attributes.
+using RequestBuffer = std::array<char, 256>;
+
+std::uint8_t family_of(const IpAddress& address) { return address.is_v4() ? AF_INET : AF_INET6; }
+
+void put_address(nlmsghdr* message, std::uint16_t type, const IpAddress& address) {
+    const auto bytes = address.family_bytes();
+    mnl_attr_put(message, type, bytes.size(), bytes.data());
+}
+
+std::string reason_of(int code) {
+    switch (code) {
+        case ENETUNREACH:
+        case ESRCH:
+            return "no route";
+        case EHOSTUNREACH:
+            return "the route says unreachable";
+        case EACCES:
+            return "the route says prohibited";
+        case EINVAL:
+            return "the route is a blackhole";
+        default:
+            return "asking for the route: " + std::string(std::strerror(code));
+    }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<NetlinkRequests>> NetlinkRequests::create() {
+    const auto fd = open_netlink_socket();
+    if (!fd) return tl::unexpected(fd.error());
+    std::unique_ptr<NetlinkRequests> requests(new NetlinkRequests(*fd));
+    requests->buffer_.resize(kNetlinkBufferBytes);
+    if (::setsockopt(*fd, SOL_SOCKET, SO_RCVTIMEO, &kAnswerWait, sizeof kAnswerWait) != 0)
+        return fail_errno("set the rtnetlink socket's timeout", errno);
+    return requests;
+}
+
+NetlinkRequests::~NetlinkRequests() { ::close(fd_); }
+
+Result<Route> NetlinkRequests::route_to(const IpAddress& destination) {
+    alignas(nlmsghdr) RequestBuffer buffer{};
+    nlmsghdr* message = mnl_nlmsg_put_header(buffer.data());
+    message->nlmsg_type = RTM_GETROUTE;
+    auto* header = static_cast<rtmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(rtmsg)));
+    header->rtm_family = family_of(destination);
+    header->rtm_dst_len = static_cast<std::uint8_t>(destination.family_bytes().size() * 8);
+    put_address(message, RTA_DST, destination);
+    Result<Route> route = fail("no route");
+    if (auto asked = ask(message, [&](const nlmsghdr* answer) { route = parse_route(answer); }); !asked)
+        return fail(reason_of(asked.error().code), asked.error().code);
+    return route;
+}
+
+Result<void> NetlinkRequests::resolve(const NeighbourKey& key) {
+    return use_neighbour(key, NLM_F_CREATE | NLM_F_REPLACE, NTF_EXT_MANAGED);
+}
+
+Result<void> NetlinkRequests::release(const NeighbourKey& key) {
+    // NTF_USE without the managed flag clears it; the kernel has no call that only does that.
+    auto done = use_neighbour(key, NLM_F_REPLACE, 0);
+    if (!done && (done.error().code == ENOENT || done.error().code == ENODEV)) return {};
+    return done;
+}
+
+Result<void> NetlinkRequests::use_neighbour(const NeighbourKey& key, std::uint16_t flags,
+                                            std::uint32_t extended_flags) {
+    alignas(nlmsghdr) RequestBuffer buffer{};
+    nlmsghdr* message = mnl_nlmsg_put_header(buffer.data());
+    message->nlmsg_type = RTM_NEWNEIGH;
+    message->nlmsg_flags = flags;
+    auto* header = static_cast<ndmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(ndmsg)));
+    header->ndm_family = family_of(key.address);
+    header->ndm_ifindex = static_cast<int>(key.ifindex);
+    header->ndm_state = NUD_NONE;
+    header->ndm_flags = NTF_USE;
+    put_address(message, NDA_DST, key.address);
+    if (extended_flags != 0) mnl_attr_put_u32(message, NDA_FLAGS_EXT, extended_flags);
+    auto asked = ask(message, [](const nlmsghdr*) {});
+    if (!asked) return fail_errno("ask the kernel to resolve " + key.address.to_string(), asked.error().code);
+    return {};
+}
+
+Result<void> NetlinkRequests::ask(nlmsghdr* message, const std::function<void(const nlmsghdr*)>& answer) {
+    const std::uint32_t sequence = ++sequence_;
+    message->nlmsg_seq = sequence;
+    message->nlmsg_flags |= NLM_F_REQUEST | NLM_F_ACK;
+    if (auto sent = send_netlink(fd_, message); !sent) return sent;
+    while (true) {
+        const auto received = receive_netlink(fd_, buffer_, 0);
+        if (!received) return tl::unexpected(received.error());
+        int left = static_cast<int>(*received);
+        for (auto* reply = reinterpret_cast<nlmsghdr*>(buffer_.data()); mnl_nlmsg_ok(reply, left);
+             reply = mnl_nlmsg_next(reply, &left)) {
+            if (reply->nlmsg_seq != sequence) continue;  // of an earlier request whose answer came too late
+            if (reply->nlmsg_type != NLMSG_ERROR) {
+                answer(reply);
+                continue;
+            }
+            const int code = netlink_error(reply);
+            if (code != 0) return fail_errno("rtnetlink", code);
+            return {};
+        }
+    }
+}
+
+}  // namespace fairlead::net
