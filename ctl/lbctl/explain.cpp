@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/lbctl/explain.h"
+
+#include <netinet/in.h>
+
+#include <charconv>
+#include <ctime>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "ctl/api/views.h"
+#include "dataplane/core/steer.h"
+#include "dataplane/tables/snapshot.h"
+
+namespace fairlead::lbctl {
+namespace {
+using Json = nlohmann::ordered_json;
+constexpr std::size_t kRoom = 128;  // before and behind the packet: more than any encapsulation takes
+
+std::uint64_t monotonic_ns() {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+// A first packet of the flow: a TCP SYN, or an empty datagram.
+std::vector<std::uint8_t> make_packet(const Question& q) {
+    const bool v4 = q.source.address.is_v4();
+    const std::size_t l4 = q.udp ? sizeof(fl_udp) : sizeof(fl_tcp), l3 = v4 ? sizeof(fl_ipv4) : sizeof(fl_ipv6);
+    std::vector<std::uint8_t> bytes(sizeof(fl_eth) + l3 + l4);
+    auto* eth = reinterpret_cast<fl_eth*>(bytes.data());
+    eth->type = fl_htons(v4 ? FL_ETHERTYPE_IPV4 : FL_ETHERTYPE_IPV6);
+    const std::uint8_t protocol = q.udp ? FL_PROTO_UDP : FL_PROTO_TCP;
+    const auto from = q.source.address.family_bytes(), to = q.destination.address.family_bytes();
+    if (v4) {
+        auto* ip = reinterpret_cast<fl_ipv4*>(eth + 1);
+        ip->version_ihl = 0x45;
+        ip->length = fl_htons(l3 + l4);
+        ip->ttl = 64;
+        ip->protocol = protocol;
+        std::memcpy(&ip->source, from.data(), from.size());
+        std::memcpy(&ip->destination, to.data(), to.size());
+        ip->checksum = fl_checksum_fold(fl_checksum_words(ip, 5));
+    } else {
+        auto* ip = reinterpret_cast<fl_ipv6*>(eth + 1);
+        ip->version_class = 0x60;
+        ip->length = fl_htons(l4);
+        ip->next = protocol;
+        ip->hop_limit = 64;
+        std::memcpy(ip->source, from.data(), from.size());
+        std::memcpy(ip->destination, to.data(), to.size());
+    }
+    auto* ports = reinterpret_cast<fl_udp*>(bytes.data() + sizeof(fl_eth) + l3);
+    ports->source = fl_htons(q.source.port);
+    ports->destination = fl_htons(q.destination.port);
+    if (q.udp) {
+        ports->length = fl_htons(l4);
+    } else {
+        auto* tcp = reinterpret_cast<fl_tcp*>(ports);
+        tcp->offset = sizeof(fl_tcp) / 4 << 4;
+        tcp->flags = FL_TCP_SYN;
+    }
+    return bytes;
+}
+
+std::string address_text(const union fl_address& address) {
+    IpAddress::Bytes bytes;
+    std::copy(std::begin(address.bytes), std::end(address.bytes), bytes.begin());
+    return IpAddress(bytes).to_string();
+}
+
+std::string mac_text(std::uint64_t word) {
+    MacAddress mac;
+    for (std::size_t i = 0; i < mac.bytes.size(); ++i) mac.bytes[i] = static_cast<std::uint8_t>(word >> (8 * i));
+    return mac.to_string();
+}
+
+const char* verdict_text(const fl_decision& d) {
+    switch (d.action) {
+        case FL_ACTION_FORWARD: return "forwarded";
+        case FL_ACTION_LOCAL: return "local";
+        case FL_ACTION_ANSWER: return "answered";
+        case FL_ACTION_DROP: return "dropped";
+        default: return "passed";
+    }
+}
+
+// The outer addresses, from the packet that the core made.
+Json outer_json(const fl_decision& d, const fl_packet& packet) {
+    if (d.action != FL_ACTION_FORWARD || d.forward != FL_FORWARD_IPIP) return nullptr;
+    const auto* eth = static_cast<const fl_eth*>(packet.data);
+    union fl_address source{}, destination{};
+    if (d.family == 4) {
+        const auto* ip = reinterpret_cast<const fl_ipv4*>(eth + 1);
+        fl_address_from4(&source, ip->source);
+        fl_address_from4(&destination, ip->destination);
+    } else {
+        const auto* ip = reinterpret_cast<const fl_ipv6*>(eth + 1);
+        fl_address_from6(&source, ip->source);
+        fl_address_from6(&destination, ip->destination);
+    }
+    return {{"source", address_text(source)}, {"destination", address_text(destination)}};
+}
+
+Json mtu_json(const fl_decision& d) {
+    if (!d.backend || d.backend->forward == FL_FORWARD_LOCAL) return nullptr;
+    const auto mtu = FL_BACKEND_MTU(tables::load_word(d.backend->state));
+    const auto overhead = d.backend->forward != FL_FORWARD_IPIP ? 0U : d.family == 4 ? FL_OVERHEAD_IPIP4 : FL_OVERHEAD_IPIP6;
+    const auto largest = mtu > overhead ? mtu - overhead : 0;
+    return {{"next_hop", mtu}, {"overhead", overhead}, {"largest_packet", largest},
+            {"verdict", "packets of up to " + std::to_string(largest) + " bytes pass; larger ones are dropped as too_big"}};
+}
+
+void add_slot(Json& json, const fl_decision& d, const tables::PoolStatus& pool) {
+    const auto owner = FL_SLOT_OWNER(d.slot_word), previous = FL_SLOT_PREVIOUS(d.slot_word);
+    const auto name = [&](std::uint32_t local) -> Json {
+        for (const auto& backend : pool.backends)
+            if (backend.local_index == local) return backend.name;
+        return nullptr;
+    };
+    json["slot"] = {{"number", d.slot}, {"of", pool.slots}, {"owner", name(owner)}, {"previous", name(previous)},
+                    {"settled", !(d.slot_word & FL_SLOT_LOOKUP)},
+                    {"by", pool.flags & FL_POOL_CLIENT_IP ? "client address" : "5-tuple"}};
+}
+
+void add_backend(Json& json, const fl_decision& d, const tables::Snapshot& snapshot, const tables::PoolStatus& pool) {
+    for (const auto& backend : pool.backends) {
+        if (backend.global_index != d.backend_index) continue;
+        json["backend"] = {{"name", backend.name}, {"address", backend.address.to_string()}, {"tier", backend.tier},
+                           {"state", api::to_string(backend.state)}};
+        json["forward"] = api::to_string(backend.forward);
+        const auto word = backend.nexthop_word;
+        if (!word) continue;
+        json["next_hop"] = {{"interface", nullptr}, {"mac", mac_text(FL_NEXTHOP_MAC(word))}};
+        for (const auto& port : snapshot.ports)
+            if (port.number == FL_NEXTHOP_PORT(word)) json["next_hop"]["interface"] = port.name;
+    }
+}
+
+Json describe(const Question& q, const fl_decision& d, const fl_packet& packet, const tables::Snapshot& snapshot) {
+    Json json{{"source", q.source.to_string()}, {"destination", q.destination.to_string()}, {"protocol", q.udp ? "udp" : "tcp"}};
+    json["verdict"] = verdict_text(d);
+    const bool steered = d.action == FL_ACTION_FORWARD || d.action == FL_ACTION_LOCAL;
+    const auto& reason = api::reason_text(static_cast<fl_reason>(d.reason));
+    json["reason"] = steered ? Json("steered") : Json(reason.name);
+    json["why"] = steered ? Json() : Json(reason.help);
+    for (const auto* key : {"vip", "service", "pool", "slot", "backend", "forward", "next_hop", "outer", "mtu"}) json[key] = nullptr;
+    if (d.vip) json["vip"] = q.destination.address.to_string();
+    for (const auto& service : snapshot.services)
+        if (d.service && service.id == d.service) json["service"] = {{"name", service.name}, {"port", service.port ? Json(service.port) : Json("any")}};
+    for (const auto& pool : snapshot.pools) {
+        if (!d.pool || pool.id != d.pool) continue;
+        json["pool"] = pool.name;
+        add_slot(json, d, pool);
+        if (d.backend) add_backend(json, d, snapshot, pool);
+    }
+    json["outer"] = outer_json(d, packet);
+    json["mtu"] = mtu_json(d);
+    return json;
+}
+}  // namespace
+
+Result<Endpoint> Endpoint::parse(const std::string& text) {
+    const auto colon = text.rfind(':');
+    const auto wrong = [&] { return fail("'" + text + "': expected ADDRESS:PORT, an IPv6 address in brackets", EINVAL); };
+    if (colon == std::string::npos) return wrong();
+    auto host = text.substr(0, colon);
+    if (host.size() > 2 && host.front() == '[' && host.back() == ']')
+        host = host.substr(1, host.size() - 2);
+    else if (host.find(':') != std::string::npos)
+        return wrong();
+    auto address = IpAddress::parse(host);
+    const auto digits = text.substr(colon + 1);
+    Endpoint endpoint;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), endpoint.port);
+    if (!address || error != std::errc{} || end != digits.data() + digits.size()) return wrong();
+    endpoint.address = *address;
+    return endpoint;
+}
+
+std::string Endpoint::to_string() const {
+    const auto host = address.is_v4() ? address.to_string() : "[" + address.to_string() + "]";
+    return host + ":" + std::to_string(port);
+}
+
+Result<Json> explain(const tables::Tables& tables, const Question& question) {
+    if (question.source.address.is_v4() != question.destination.address.is_v4())
+        return fail("source and destination are not of one address family", EINVAL);
+    // What the core writes (throttles) must not reach the real tables.
+    fl_memory memory = tables.memory();
+    fl_throttle throttle{};
+    memory.base[FL_TABLE_throttles] = &throttle;
+    memory.count[FL_TABLE_throttles] = 1;
+    fl_engine engine{};
+    engine.memory = &memory;
+    engine.ingress_port = 1;
+    engine.now_ns = engine.now_coarse_ns = monotonic_ns();
+    engine.headroom = engine.tailroom = kRoom;
+
+    const auto bytes = make_packet(question);
+    std::vector<std::uint8_t> room(kRoom + bytes.size() + kRoom);
+    std::copy(bytes.begin(), bytes.end(), room.begin() + kRoom);
+    fl_packet packet{room.data() + kRoom, room.data() + kRoom + bytes.size()};
+    fl_decision decision{};
+    fl_decide(&engine, &packet, &decision);
+    std::uint32_t port = 0;
+    static_cast<void>(fl_act(&engine, &packet, &decision, &port));
+    return describe(question, decision, packet, tables::take_snapshot(tables));
+}
+
+}  // namespace fairlead::lbctl

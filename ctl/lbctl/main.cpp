@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: Apache-2.0
+// lbctl: the operator's command. Each subcommand is a function from its arguments to an exit code.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <functional>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "ctl/api/views.h"
+#include "ctl/config/config.h"
+#include "ctl/lbctl/explain.h"
+#include "ctl/lbctl/print.h"
+#include "ctl/lbctl/source.h"
+#include "xdp/decap.h"
+#include "xdp/loader.h"
+
+namespace fairlead::lbctl {
+namespace {
+struct Options {
+    std::string instance = kDefaultInstance;
+    std::string output = "table";
+    bool json() const { return output == "json"; }
+};
+
+int report(const Error& error) {
+    std::cerr << "lbctl: " << error.message << '\n';
+    if (error.code == ECONNREFUSED) return kNoController;
+    return error.code == ENOENT ? kNothing : kRefused;
+}
+
+int show(const Options& options, const Json& json, const std::function<std::string(const Json&)>& print) {
+    std::cout << (options.json() ? json.dump(2) + "\n" : print(json));
+    return kDone;
+}
+
+int view(const Options& options, const Source& source, const std::string& name, const std::function<std::string(const Json&)>& print) {
+    auto json = source.view(name, nullptr);
+    if (!json) return report(json.error());
+    return show(options, *json, print);
+}
+
+int status(const Options& options, const Source& source) {
+    bool running = false;
+    auto json = source.view("status", &running);
+    if (!json) return report(json.error());
+    show(options, *json, print_status);
+    if (!running) return kNoController;
+    for (const auto& pool : (*json)["pools"])
+        if (pool["all_down"].get<bool>()) return kRefused;
+    return kDone;
+}
+
+// --- Changes ---
+
+int change(const Options& options, const Source& source, const std::string& path, const Json& body) {
+    auto json = source.post(path, body);
+    if (!json) return report(json.error());
+    return show(options, *json, [](const Json& answer) {
+        std::string text;
+        for (const auto& line : answer["changed"]) text += line.get<std::string>() + "\n";
+        return text.empty() ? std::string("nothing changed\n") : text;
+    });
+}
+
+struct BackendArguments {
+    std::string backend, pool, weight;
+    Json body() const {
+        Json json{{"backend", backend}};
+        if (!pool.empty()) json["pool"] = pool;
+        return json;
+    }
+};
+
+int set_weight(const Options& options, const Source& source, const BackendArguments& arguments) {
+    auto body = arguments.body();
+    body["weight"] = arguments.weight == "default" ? Json() : Json(std::stoul(arguments.weight));
+    return change(options, source, "/v1/weight", body);
+}
+
+// --- Looking ---
+
+int check_config(const Options& options, const std::string& file) {
+    const auto loaded = config::load_config(file);
+    Json json{{"file", file}, {"good", loaded.config.has_value()}, {"errors", Json::array()}};
+    for (const auto& d : loaded.diagnostics)
+        json["errors"].push_back({{"line", d.line}, {"column", d.column}, {"message", d.message}});
+    show(options, json, [&](const Json&) {
+        std::string text;
+        for (const auto& d : loaded.diagnostics) text += d.to_string() + "\n";
+        if (loaded.config) return file + ": good\n";
+        return text + std::to_string(loaded.diagnostics.size()) + (loaded.diagnostics.size() == 1 ? " error\n" : " errors\n");
+    });
+    return loaded.config ? kDone : kUsage;
+}
+
+int explain_flow(const Options& options, const Source& source, const std::string& from, const std::string& to, const std::string& protocol) {
+    auto client = Endpoint::parse(from);
+    auto vip = Endpoint::parse(to);
+    if (!client || !vip) {
+        std::cerr << "lbctl: " << (!client ? client.error() : vip.error()).message << '\n';
+        return kUsage;
+    }
+    auto tables = source.tables();
+    if (!tables) return report(tables.error());
+    auto json = explain(*tables, {*client, *vip, protocol == "udp"});
+    if (!json) {
+        std::cerr << "lbctl: " << json.error().message << '\n';
+        return kUsage;
+    }
+    return show(options, *json, print_explain);
+}
+
+struct Sample {
+    Json services, backends;
+    std::chrono::steady_clock::time_point time;
+};
+
+Result<Sample> take_sample(const Source& source) {
+    auto services = source.view("services", nullptr);
+    if (!services) return tl::unexpected(services.error());
+    auto backends = source.view("backends", nullptr);
+    if (!backends) return tl::unexpected(backends.error());
+    return Sample{std::move(*services), std::move(*backends), std::chrono::steady_clock::now()};
+}
+
+int stats(const Options& options, const Source& source, bool watch, double interval) {
+    auto before = take_sample(source);
+    if (!before) return report(before.error());
+    if (!watch) {
+        Json json{{"services", before->services["services"]}, {"backends", before->backends["backends"]}};
+        return show(options, json, [&](const Json&) { return print_stats({before->services, before->backends}, nullptr, 0); });
+    }
+    for (;;) {
+        std::this_thread::sleep_for(std::chrono::duration<double>(interval));
+        auto now = take_sample(source);
+        if (!now) return report(now.error());
+        const Stats old{before->services, before->backends};
+        const double seconds = std::chrono::duration<double>(now->time - before->time).count();
+        if (options.json())
+            std::cout << Json{{"services", now->services["services"]}, {"backends", now->backends["backends"]}}.dump() << std::endl;
+        else
+            std::cout << (isatty(STDOUT_FILENO) ? "\033[H\033[2J" : "") << print_stats({now->services, now->backends}, &old, seconds) << std::endl;
+        before = std::move(now);
+    }
+}
+
+// --- Programs on interfaces ---
+
+Json detached_json(const std::vector<xdp::Detached>& list) {
+    Json json{{"detached", Json::array()}};
+    for (const auto& d : list) json["detached"].push_back({{"interface", d.ifname}, {"warning", d.warning}});
+    return json;
+}
+
+std::string print_detached(const Json& json) {
+    std::string text;
+    for (const auto& d : json["detached"]) {
+        text += d["interface"].get<std::string>() + ": detached\n";
+        if (const auto warning = d["warning"].get<std::string>(); !warning.empty()) text += "  " + warning + "\n";
+    }
+    return text.empty() ? "nothing was attached\n" : text;
+}
+
+int detach(const Options& options, const Source& source, const std::string& interface, bool all) {
+    if (all == !interface.empty()) {
+        std::cerr << "lbctl: detach: expected an interface or --all\n";
+        return kUsage;
+    }
+    if (!std::filesystem::exists(source.paths().tables))
+        return report({"instance " + source.paths().name + ": nothing runs", ENOENT});
+    if (all) {
+        auto done = xdp::detach_all(source.paths().tables, xdp::TablesAfter::kRemove);
+        if (!done) return report({done.error().message, EIO});
+        return show(options, detached_json(*done), print_detached);
+    }
+    auto done = xdp::detach(source.paths().tables, interface);
+    if (!done) return report({done.error().message, EIO});
+    return show(options, detached_json({*done}), print_detached);
+}
+
+struct DecapArguments {
+    std::string interface;
+    std::vector<std::string> sources, vips, nodes;
+};
+
+Result<xdp::DecapSpec> decap_spec(const DecapArguments& arguments) {
+    xdp::DecapSpec spec;
+    spec.ifname = arguments.interface;
+    for (const auto& text : arguments.sources) {
+        const bool bare = text.find('/') == std::string::npos;
+        auto prefix = IpPrefix::parse(bare ? text + (text.find(':') == std::string::npos ? "/32" : "/128") : text);
+        if (!prefix) return tl::unexpected(prefix.error());
+        spec.sources.push_back(*prefix);
+    }
+    for (const auto& text : arguments.vips) {
+        auto vip = IpAddress::parse(text);
+        if (!vip) return tl::unexpected(vip.error());
+        spec.vips.push_back(*vip);
+    }
+    for (const auto& text : arguments.nodes) {
+        auto node = IpAddress::parse(text);
+        if (!node) return tl::unexpected(node.error());
+        (node->is_v4() ? spec.node4 : spec.node6) = *node;
+    }
+    return spec;
+}
+
+int decap_attach(const Options& options, const DecapArguments& arguments) {
+    auto spec = decap_spec(arguments);
+    if (!spec) {
+        std::cerr << "lbctl: " << spec.error().message << '\n';
+        return kUsage;
+    }
+    auto attached = xdp::decap_attach(*spec);
+    if (!attached) return report({attached.error().message, EIO});
+    Json json{{"interface", attached->ifname}, {"engine", api::to_string(attached->mode)}, {"reason", attached->reason}};
+    return show(options, json, [](const Json& a) {
+        const auto reason = a["reason"].get<std::string>();
+        return a["interface"].get<std::string>() + ": " + a["engine"].get<std::string>() + (reason.empty() ? "" : ": " + reason) + "\n";
+    });
+}
+
+int decap_detach(const Options& options, const DecapArguments& arguments) {
+    auto done = xdp::decap_detach(arguments.interface);
+    if (!done) return report({done.error().message, EIO});
+    return show(options, detached_json({*done}), print_detached);
+}
+
+int decap_show(const Options& options) {
+    auto list = xdp::decap_list();
+    if (!list) return report({list.error().message, EIO});
+    Json json{{"decap", Json::array()}};
+    for (const auto& d : *list) {
+        Json row{{"interface", d.attached.ifname}, {"engine", api::to_string(d.attached.mode)}, {"node", Json::array()},
+                 {"sources", Json::array()}, {"vips", Json::array()}};
+        for (const auto& node : {d.node4, d.node6})
+            if (node) row["node"].push_back(node->to_string());
+        for (const auto& source : d.sources) row["sources"].push_back(source.to_string());
+        for (const auto& vip : d.vips) row["vips"].push_back(vip.to_string());
+        row["unwrapped"] = d.unwrapped.packets;
+        row["refused"] = d.refused.packets;
+        row["passed"] = d.passed.packets;
+        json["decap"].push_back(std::move(row));
+    }
+    return show(options, json, print_decap);
+}
+
+// --- Command line ---
+
+// What the callbacks of the subcommands share; lives as long as the parser.
+struct Command {
+    Options options;
+    std::function<int(const Source&)> run;
+    BackendArguments backend;
+    DecapArguments decap;
+    std::string file, from, to, protocol = "tcp", interface;
+    bool all = false, watch = false;
+    double interval = 1;
+};
+
+void add_views(CLI::App& app, Command& c) {
+    const auto add = [&](const char* name, const char* help, std::function<int(const Source&)> run) {
+        auto* sub = app.add_subcommand(name, help);
+        sub->callback([&c, run = std::move(run)] { c.run = run; });
+        return sub;
+    };
+    add("status", "engine, controller, role, pools and tables", [&c](const Source& s) { return status(c.options, s); });
+    add("services", "services with their VIPs and traffic", [&c](const Source& s) { return view(c.options, s, "services", print_services); });
+    add("backends", "backends with health, weight, share, next hop and traffic", [&c](const Source& s) { return view(c.options, s, "backends", print_backends); });
+    auto* counters = add("counters", "what became of packets that were not forwarded", [&c](const Source& s) {
+        return view(c.options, s, "counters", [&c](const Json& json) { return print_counters(json, c.all); });
+    });
+    counters->add_flag("--all", c.all, "reasons that never happened too");
+    auto* st = add("stats", "traffic by service and backend", [&c](const Source& s) { return stats(c.options, s, c.watch, c.interval); });
+    st->add_flag("--watch", c.watch, "rates, until interrupted");
+    st->add_option("--interval", c.interval, "seconds between two looks")->check(CLI::Range(0.1, 3600.0))->capture_default_str();
+    auto* ex = add("explain", "where a packet would go, and why", [&c](const Source& s) { return explain_flow(c.options, s, c.from, c.to, c.protocol); });
+    ex->add_option("source", c.from, "client as ADDRESS:PORT")->required();
+    ex->add_option("destination", c.to, "VIP as ADDRESS:PORT")->required();
+    ex->add_option("protocol", c.protocol)->check(CLI::IsMember({"tcp", "udp"}))->capture_default_str();
+}
+
+void add_changes(CLI::App& app, Command& c) {
+    const auto add_backend = [&](const char* name, const char* help, std::function<int(const Source&)> run) {
+        auto* sub = app.add_subcommand(name, help);
+        sub->add_option("backend", c.backend.backend, "name of the backend")->required();
+        sub->callback([&c, run = std::move(run)] { c.run = run; });
+        return sub;
+    };
+    add_backend("drain", "give a backend no new connections", [&c](const Source& s) { return change(c.options, s, "/v1/drain", c.backend.body()); })
+        ->add_option("--pool", c.backend.pool, "where several pools have a backend of that name");
+    add_backend("undrain", "give it new connections again", [&c](const Source& s) { return change(c.options, s, "/v1/undrain", c.backend.body()); })
+        ->add_option("--pool", c.backend.pool, "where several pools have a backend of that name");
+    auto* weight = add_backend("weight", "change a backend's weight until lbd restarts", [&c](const Source& s) { return set_weight(c.options, s, c.backend); });
+    weight->add_option("weight", c.backend.weight, "0 to 65535, or default for the configured one")->required()->check(CLI::Range(0, 65535) | CLI::IsMember({"default"}));
+    weight->add_option("--pool", c.backend.pool, "where several pools have a backend of that name");
+    app.add_subcommand("reload", "read the config again and apply what changed")->callback([&c] {
+        c.run = [&c](const Source& s) { return change(c.options, s, "/v1/reload", Json::object()); };
+    });
+    auto* config = app.add_subcommand("config", "look at a config file")->require_subcommand(1);
+    auto* check = config->add_subcommand("check", "say every error of a file");
+    check->add_option("file", c.file)->required();
+    check->callback([&c] { c.run = [&c](const Source&) { return check_config(c.options, c.file); }; });
+}
+
+void add_programs(CLI::App& app, Command& c) {
+    auto* detach_command = app.add_subcommand("detach", "take the program off an interface; needs no lbd");
+    detach_command->add_option("interface", c.interface);
+    detach_command->add_flag("--all", c.all, "off every interface, and remove the tables");
+    detach_command->callback([&c] { c.run = [&c](const Source& s) { return detach(c.options, s, c.interface, c.all); }; });
+
+    auto* decap = app.add_subcommand("decap", "decapsulation on a front-end node")->require_subcommand(1);
+    auto* attach = decap->add_subcommand("attach", "unwrap what balancers send, or change from whom and for what");
+    attach->add_option("--interface", c.decap.interface)->required();
+    attach->add_option("--source", c.decap.sources, "address or prefix of a balancer")->required();
+    attach->add_option("--vip", c.decap.vips)->required();
+    attach->add_option("--node", c.decap.nodes, "this node's address, where it is not the interface's first");
+    attach->callback([&c] { c.run = [&c](const Source&) { return decap_attach(c.options, c.decap); }; });
+    auto* off = decap->add_subcommand("detach", "stop unwrapping");
+    off->add_option("--interface", c.decap.interface)->required();
+    off->callback([&c] { c.run = [&c](const Source&) { return decap_detach(c.options, c.decap); }; });
+    decap->add_subcommand("show", "what is unwrapped where")->callback([&c] { c.run = [&c](const Source&) { return decap_show(c.options); }; });
+}
+
+int main_checked(int argc, char** argv) {
+    CLI::App app{"lbctl: look at and operate a Fairlead load balancer", "lbctl"};
+    Command command;
+    app.add_option("--instance", command.options.instance, "name of the instance")->capture_default_str();
+    app.add_option("-o,--output", command.options.output, "table or json")->check(CLI::IsMember({"table", "json"}))->capture_default_str();
+    app.set_version_flag("--version", FAIRLEAD_VERSION);
+    app.require_subcommand(1);
+    app.fallthrough();
+    add_views(app, command);
+    add_changes(app, command);
+    add_programs(app, command);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? kDone : kUsage;
+    }
+    auto paths = InstancePaths::of(command.options.instance);
+    if (!paths) {
+        std::cerr << "lbctl: " << paths.error().message << '\n';
+        return kUsage;
+    }
+    return command.run(Source(*paths));
+}
+}  // namespace
+}  // namespace fairlead::lbctl
+
+int main(int argc, char** argv) { return fairlead::lbctl::main_checked(argc, argv); }

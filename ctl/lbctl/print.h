@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// The objects of docs/api.md as tables that a person likes to read. Pure text; colour only on a terminal.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+namespace fairlead::lbctl {
+
+using Json = nlohmann::ordered_json;
+
+std::string print_status(const Json& status);
+std::string print_services(const Json& services);
+std::string print_backends(const Json& backends);
+// Reasons that never happened are left out unless `all`.
+std::string print_counters(const Json& counters, bool all);
+// ipvsadm's habit: a line a service, below it `->` a line a backend. With `before`, taken `seconds` ago: rates.
+struct Stats {
+    const Json& services;
+    const Json& backends;
+};
+std::string print_stats(const Stats& now, const Stats* before, double seconds);
+std::string print_explain(const Json& explanation);
+std::string print_decap(const Json& decap);
+
+}  // namespace fairlead::lbctl

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/lbctl/source.h"
+
+#include <nlohmann/json.hpp>
+
+#include "ctl/api/http_client.h"
+#include "ctl/api/views.h"
+#include "dataplane/tables/snapshot.h"
+
+namespace fairlead::lbctl {
+namespace {
+constexpr std::chrono::seconds kTimeout{10};
+
+bool nobody_there(const Error& error) { return error.code == ENOENT || error.code == ECONNREFUSED; }
+
+std::string error_text(const Json& json, unsigned status) {
+    if (!json.is_object() || !json.contains("error")) return "lbd answered with status " + std::to_string(status);
+    auto text = json["error"].get<std::string>();
+    if (json.contains("details"))
+        for (const auto& line : json["details"]) text += "\n" + line.get<std::string>();
+    return text;
+}
+
+Result<Json> parse(const api::ClientResponse& response) {
+    auto json = Json::parse(response.body, nullptr, false);
+    if (response.status != 200) return fail(error_text(json, response.status), EREMOTEIO);
+    if (json.is_discarded()) return fail("lbd's answer is not JSON", EPROTO);
+    return json;
+}
+}  // namespace
+
+Result<Json> Source::view(const std::string& name, bool* from_controller) const {
+    auto response = api::request_unix(paths_.socket, {"GET", "/v1/" + name, ""}, kTimeout);
+    if (from_controller) *from_controller = response.has_value();
+    if (response) return parse(*response);
+    if (nobody_there(response.error())) return view_of_tables(name);
+    return tl::unexpected(response.error());
+}
+
+Result<Json> Source::post(const std::string& path, const Json& body) const {
+    auto response = api::request_unix(paths_.socket, {"POST", path, body.dump()}, kTimeout);
+    if (response) return parse(*response);
+    if (nobody_there(response.error()))
+        return fail("instance " + paths_.name + ": lbd is not there (" + response.error().message + ")", ECONNREFUSED);
+    return tl::unexpected(response.error());
+}
+
+Result<tables::Tables> Source::tables() const {
+    auto tables = tables::Tables::open_pinned(paths_.tables, tables::Access::kReadOnly);
+    if (tables || tables.error().code != ENOENT) return tables;
+    return fail("instance " + paths_.name + ": nothing runs: no lbd, and no tables in " + paths_.tables.string(), ENOENT);
+}
+
+Result<Json> Source::view_of_tables(const std::string& name) const {
+    auto tables = this->tables();
+    if (!tables) return tl::unexpected(tables.error());
+    const auto snapshot = tables::take_snapshot(*tables);
+    if (name == "status") return api::status_view(paths_.name, *tables, snapshot, nullptr);
+    if (name == "services") return api::services_view(snapshot);
+    if (name == "backends") return api::backends_view(snapshot, nullptr);
+    return api::counters_view(snapshot);
+}
+
+}  // namespace fairlead::lbctl

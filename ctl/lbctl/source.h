@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where lbctl's objects come from: lbd's control API, or the pinned tables when lbd is not there. One thread.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "ctl/instance.h"
+#include "dataplane/tables/result.h"
+#include "dataplane/tables/tables.h"
+
+namespace fairlead::lbctl {
+
+using Json = nlohmann::ordered_json;
+
+// docs/api.md, "Exit codes of lbctl".
+enum ExitCode { kDone = 0, kRefused = 1, kUsage = 2, kNoController = 3, kNothing = 4 };
+
+class Source {
+  public:
+    explicit Source(InstancePaths paths) : paths_(std::move(paths)) {}
+
+    // "status", "services", "backends", "counters". `from_controller` (may be null) says whether lbd answered. ENOENT:
+    // neither lbd nor tables are there.
+    Result<Json> view(const std::string& name, bool* from_controller) const;
+
+    // POST to lbd. Code ECONNREFUSED: lbd is not there. An answer of lbd that is an error comes back as its message and
+    // details, a line each.
+    Result<Json> post(const std::string& path, const Json& body) const;
+
+    // The pinned tables, read-only. ENOENT: none.
+    Result<tables::Tables> tables() const;
+
+    const InstancePaths& paths() const { return paths_; }
+
+  private:
+    Result<Json> view_of_tables(const std::string& name) const;
+
+    InstancePaths paths_;
+};
+
+}  // namespace fairlead::lbctl
