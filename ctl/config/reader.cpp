@@ -5,6 +5,7 @@
 #include <charconv>
 #include <limits>
 #include <numeric>
+#include <tuple>
 #include <utility>
 
 namespace fairlead::config {
@@ -67,9 +68,9 @@ void Report::add_missing(Position at, std::string message) {
 }
 
 std::vector<Diagnostic> Report::take() && {
-    const auto key = [](const Diagnostic& d) { return std::tie(d.line, d.column); };
-    std::stable_sort(found_.begin(), found_.end(), [&](const auto& a, const auto& b) { return key(a) < key(b); });
-    const auto same = [&](const auto& a, const auto& b) { return key(a) == key(b) && a.message == b.message; };
+    const auto key = [](const Diagnostic& d) { return std::tie(d.line, d.column, d.message); };
+    std::sort(found_.begin(), found_.end(), [&](const auto& a, const auto& b) { return key(a) < key(b); });
+    const auto same = [&](const auto& a, const auto& b) { return key(a) == key(b); };
     found_.erase(std::unique(found_.begin(), found_.end(), same), found_.end());
     return std::move(found_);
 }
