@@ -19,6 +19,8 @@ import time
 from collections import namedtuple
 from pathlib import Path
 
+from lab import wait_for
+
 HANG_LIMIT = 1.0
 REQUEST = b"GET / HTTP/1.1\r\nHost: front-end\r\nConnection: close\r\n\r\n"
 
@@ -61,6 +63,7 @@ async def generate(options, sink):
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    print("ready", flush=True)
     pending, next_at = set(), loop.time()
     while not stop.is_set():
         for _ in range(options.burst):
@@ -84,6 +87,7 @@ class Load:
         self.output.touch()
         self.process = node.popen("load", "/usr/bin/python3", Path(__file__).resolve(), address, port, self.output,
                                   "--pace", pace, "--burst", burst)
+        wait_for(lambda: "ready" in self.process.output() or not self.process.alive(), "the request generator")
 
     def __enter__(self):
         return self

@@ -159,9 +159,10 @@ def test_checks_are_logged_once_a_change(lab):
     lab.lbd.wait_up(slave=False)
     lab.servers["slave"].start()
     lab.lbd.wait_up(slave=True)
-    lines = [line for line in lab.lbd.log()[logged:].splitlines() if "slave" in line]
+    lines = [line for line in lab.lbd.log()[logged:].splitlines()
+             if "slave" in line or "192.0.2.12" in line]
     assert 2 <= len(lines) <= 8, lines
-    assert any("down" in line for line in lines) and any("up" in line for line in lines)
+    assert any("up -> down" in line for line in lines) and any("down -> up" in line for line in lines)
     assert "hash.key" not in lab.lbd.log() or (lab.folder / "hash.key").read_text().strip() not in lab.lbd.log()
 
 
