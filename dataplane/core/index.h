@@ -8,11 +8,13 @@
 
 #include "dataplane/core/access.h"
 
-/* Low 32 bits choose the bucket, high 32 are the fingerprint. The multipliers are odd with well-mixed bits (the
- * fractional parts of the golden ratio and of the square root of 3). */
+/* Low 32 bits choose the bucket, high 32 are the fingerprint. A product's high half depends on all bits of both
+ * factors' low halves, its low bits on few: so the key is folded before (an IPv4 address fills the high half of its
+ * word, and its last byte, which varies most, comes first in memory), and the product after. The multipliers are odd with
+ * well-mixed bits (the fractional parts of the golden ratio and of the square root of 3). */
 FL_INLINE __u64 fl_index_hash(__u64 high, __u64 low, __u32 seed) {
-    __u64 h = (high ^ seed) * 0x9e3779b97f4a7c15ULL;
-    h = (h ^ low ^ (h >> 32)) * 0xbb67ae8584caa73bULL;
+    __u64 h = ((high ^ seed) * 0x9e3779b97f4a7c15ULL) ^ low;
+    h = (h ^ (h >> 32)) * 0xbb67ae8584caa73bULL;
     return h ^ (h >> 32);
 }
 

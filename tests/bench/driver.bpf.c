@@ -5,16 +5,9 @@
 #include <linux/bpf.h>
 
 #include "dataplane/core/wire.h"
+#include "tests/bench/driver.h"
 
 #include <bpf/bpf_helpers.h>
-
-struct bench_config {
-    __u32 length;    /* of the pristine frame */
-    __u32 flow_mask; /* flows - 1 */
-    __u8 header[64]; /* of the pristine frame: Ethernet, IP and the ports */
-    __u64 sequence;
-    __u32 header_sum; /* of the IPv4 header's 16-bit words, checksum and low half of the source taken as zero */
-};
 
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
@@ -30,10 +23,6 @@ struct {
     __type(value, __u32);
 } bench_target SEC(".maps");
 
-/* sink: packets, bytes, faults, and packets by the last two bytes of the tunnel's far end or of the target MAC */
-struct sink_counts {
-    __u64 packets, bytes, faults, by_backend[256];
-};
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
     __uint(max_entries, 1);

@@ -19,6 +19,7 @@
 
 #include "dataplane/core/checksum.h"
 #include "driver.skel.h"
+#include "tests/bench/driver.h"
 #include "xdp/program.h"
 
 namespace fairlead::bench {
@@ -31,8 +32,10 @@ class VethPair {
     static Result<VethPair> create() {
         VethPair pair;
         if (unshare(CLONE_NEWNET)) return fail_errno("unshare", errno);
+        silence();
         pair.program_ns_ = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
         if (unshare(CLONE_NEWNET)) return fail_errno("unshare", errno);
+        silence();
         pair.generator_ns_ = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
         const auto other = "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(pair.program_ns_);
         const auto commands = "ip link add g0 type veth peer name d0 && ip link set d0 netns " + other +
@@ -51,6 +54,14 @@ class VethPair {
     MacAddress generator_mac, program_mac;
 
   private:
+    // Without IPv6 the kernel sends nothing of its own, so that what arrives is what was generated.
+    static void silence() {
+        const int fd = open("/proc/sys/net/ipv6/conf/default/disable_ipv6", O_WRONLY | O_CLOEXEC);
+        if (fd < 0) return;
+        if (write(fd, "1", 1) != 1) perror("disable_ipv6");
+        close(fd);
+    }
+
     Result<void> describe(const char* name, std::uint32_t& index, MacAddress& mac) {
         index = if_nametoindex(name);
         ifreq request{};
@@ -64,17 +75,6 @@ class VethPair {
     }
 
     int program_ns_ = -1, generator_ns_ = -1;
-};
-
-struct SinkCounts {
-    std::uint64_t packets, bytes, faults, by_backend[256];
-};
-
-struct Config {
-    std::uint32_t length, flow_mask;
-    std::uint8_t header[64];
-    std::uint64_t sequence;
-    std::uint32_t header_sum;
 };
 
 double median(std::vector<double> values) {
@@ -162,8 +162,8 @@ class Live {
         config_.length = 60;
     }
 
-    SinkCounts sink() const {
-        SinkCounts counts{};
+    sink_counts sink() const {
+        sink_counts counts{};
         const std::uint32_t zero = 0;
         bpf_map_lookup_elem(bpf_map__fd(driver_->maps.bench_sink), &zero, &counts);
         return counts;
@@ -171,7 +171,7 @@ class Live {
 
     Result<double> send(std::uint32_t flow_mask) {
         const std::uint32_t zero = 0;
-        const SinkCounts none{};
+        const sink_counts none{};
         config_.flow_mask = flow_mask;
         bpf_map_update_elem(bpf_map__fd(driver_->maps.bench_config), &zero, &config_, BPF_ANY);
         bpf_map_update_elem(bpf_map__fd(driver_->maps.bench_sink), &zero, &none, BPF_ANY);
@@ -203,7 +203,7 @@ class Live {
     fl_driver* driver_;
     const VethPair& pair_;
     std::optional<xdp::Program> steer_;
-    Config config_{};
+    bench_config config_{};
     int program_link_ = -1, sink_link_ = -1;
 };
 }  // namespace

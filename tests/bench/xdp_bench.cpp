@@ -5,7 +5,6 @@
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
 #include <sched.h>
-#include <sys/mman.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -20,6 +19,7 @@
 #include "dataplane/tables/counters.h"
 #include "tests/bench/bench_tables.h"
 #include "driver.skel.h"
+#include "tests/bench/driver.h"
 #include "tests/bench/live.h"
 #include "xdp/program.h"
 
@@ -127,13 +127,12 @@ class Bench {
 
   private:
     Result<void> configure(const Case& c) {
-        auto* config = driver_->maps.bench_config ? static_cast<bench_config_value*>(config_.data()) : nullptr;
-        std::memset(config, 0, sizeof(*config));
-        config->length = static_cast<std::uint32_t>(c.frame.size());
-        config->flow_mask = c.flow_mask;
-        std::memcpy(config->header, c.frame.data(), sizeof(config->header));
+        bench_config config{};
+        config.length = static_cast<std::uint32_t>(c.frame.size());
+        config.flow_mask = c.flow_mask;
+        std::memcpy(config.header, c.frame.data(), sizeof(config.header));
         const std::uint32_t zero = 0;
-        if (bpf_map_update_elem(bpf_map__fd(driver_->maps.bench_config), &zero, config, BPF_ANY)) return fail_errno("bench_config", errno);
+        if (bpf_map_update_elem(bpf_map__fd(driver_->maps.bench_config), &zero, &config, BPF_ANY)) return fail_errno("bench_config", errno);
         if (c.target >= 0 && bpf_map_update_elem(bpf_map__fd(driver_->maps.bench_target), &zero, &c.target, BPF_ANY))
             return fail_errno("bench_target", errno);
         return {};
@@ -185,17 +184,9 @@ class Bench {
         return {};
     }
 
-    struct bench_config_value {
-        std::uint32_t length, flow_mask;
-        std::uint8_t header[64];
-        std::uint64_t sequence;
-        std::uint32_t header_sum;
-    };
-
     BenchTables& tables_;
     fl_driver* driver_;
     std::uint32_t repeat_;
-    std::array<std::uint8_t, 128> config_{};
 };
 
 double median(std::vector<double> values) {
