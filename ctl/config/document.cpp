@@ -398,6 +398,7 @@ Document parse_document(std::string_view text) {
     Recovery recovery(splitter);
     // The library's table of Unicode blanks has undefined behaviour for most other characters (U+00E4 is one).
     for (const auto at : splitter.beyond_ascii()) {
+        if (document.errors.size() >= kMaxSyntaxErrors) return document;
         document.errors.push_back(
             {at, "only comments may hold characters beyond ASCII; in a string write them as \\uXXXX"});
         recovery.remove_line(at.line);

@@ -463,6 +463,15 @@ TEST(AnyBytes, DepthIsBounded) {
     expect_an_answer("\xff\xfe");
 }
 
+TEST(AnyBytes, SyntaxErrorsAreReportedUpToABound) {
+    std::string unreadable;
+    std::string beyond_ascii;
+    for (int i = 0; i < 1000; ++i) unreadable += "a b\n";
+    for (int i = 0; i < 1000; ++i) beyond_ascii += "\xc3\xa4 = 1\n";
+    EXPECT_EQ(parse_config(unreadable, "t").diagnostics.size(), 50U);
+    EXPECT_EQ(parse_config(beyond_ascii, "t").diagnostics.size(), 50U);
+}
+
 TEST(AnyBytes, LinesMayEndInCrLf) {
     std::string text;
     for (const char c : std::string(kMinimal)) text += c == '\n' ? "\r\n" : std::string(1, c);
