@@ -86,7 +86,8 @@ def build_network(pass_object: str) -> None:
 
 
 def wire_addresses() -> list[str]:
-    return [*CLIENT.values(), *(BACKEND[f"{kind}{family}"] for kind in ("dsr", "tunnel") for family in (4, 6))]
+    """The tunnels' ends first: they stay when the others go, and the kernel takes all others with the first."""
+    return [*(BACKEND[f"{kind}{family}"] for kind in ("tunnel", "dsr") for family in (4, 6)), *CLIENT.values()]
 
 
 def addresses(verb: str, interface: str, values) -> str:

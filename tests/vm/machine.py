@@ -161,7 +161,7 @@ def initramfs(kernel: Path, program: Path, arguments: list[str]) -> bytes:
     for folder in ("bin", "dev", "proc", "modules"):
         archive.add(folder, directory)
     archive.add("bin/busybox", executable, Path(busybox).read_bytes())
-    for applet in ("sh", "mount", "mkdir", "insmod", "chroot", "env", "poweroff", "ip", "uname"):
+    for applet in ("sh", "mount", "mkdir", "insmod", "ln", "chroot", "env", "poweroff", "ip", "uname"):
         archive.add(f"bin/{applet}", 0o120777, b"busybox")
     for name in modules:
         archive.add(f"modules/{name}.ko", plain, (kernel / "modules" / f"{name}.ko").read_bytes())
