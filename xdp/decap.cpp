@@ -147,6 +147,7 @@ Result<DecapStatus> status_of(const fs::path& folder, Attached attached) {
     status.node6 = node_of(meta.node6);
     const std::uint32_t sources = std::min<std::uint32_t>(tables::load_word(meta.source_count), FL_MAX_SOURCES);
     for (std::uint32_t index = 0; index < sources; ++index) status.sources.push_back(to_prefix(meta.sources[index]));
+    std::sort(status.sources.begin(), status.sources.end());
     for (const auto& vip : tables::take_snapshot(tables).vips) status.vips.push_back(vip.address);
     const tables::CounterReader counters(tables);
     status.unwrapped = counters.reason(FL_REASON_DECAPSULATED);

@@ -192,7 +192,7 @@ TEST_F(Loader, AdoptionLosesNoPacket) {
         }
     });
     std::uint64_t least = 0;  // frames that met each program: the test is void if none did
-    for (int round = 0; round < 20; ++round) {
+    for (int round = 0; round < 8; ++round) {
         const std::uint64_t before = counted();
         EXPECT_TRUE(attach_or_fail(tables, sandbox).adopted);
         for (int wait = 0; wait < 2000 && counted() - before < 100; ++wait)

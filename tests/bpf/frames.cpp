@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/bpf/frames.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "dataplane/core/wire.h"
+
+namespace fairlead::test {
+namespace {
+
+IpAddress ip(const std::string& text) { return IpAddress::parse(text).value(); }
+IpPrefix prefix(const std::string& text) { return IpPrefix::parse(text).value(); }
+MacAddress mac(const std::string& text) { return MacAddress::parse(text).value(); }
+
+#define FL_MUST(expression)                                                                 \
+    do {                                                                                    \
+        const auto outcome = (expression);                                                  \
+        ASSERT_TRUE(outcome.has_value()) << #expression << ": " << outcome.error().message; \
+    } while (false)
+
+// Addresses and ports that the tables know; the frames use these and strangers.
+const std::vector<std::string> kVips[2] = {{"192.0.2.10", "192.0.2.11", "192.0.2.12", "192.0.2.13"},
+                                           {"2001:db8::10", "2001:db8::11", "2001:db8::12", "2001:db8::13"}};
+const std::string kNode[2] = {"192.0.2.2", "2001:db8::2"};
+const std::vector<std::string> kSources[2] = {
+    {"198.51.100.7", "203.0.113.77", "192.0.2.99", "127.0.0.1", "224.0.0.1", "0.0.0.0", "192.0.2.10"},
+    {"2001:db8:1::7", "2001:db8:ffff::77", "fe80::9", "::1", "ff02::1", "::", "2001:db8::10"}};
+const std::vector<std::string> kTunnelSources[2] = {{"192.0.2.33", "198.51.100.7"},
+                                                    {"2001:db8:5::33", "2001:db8:1::7"}};
+constexpr const char* kPeer = "02:00:5e:00:53:99";
+
+struct PoolShape {
+    const char* name;
+    fl_forward forward;
+    std::uint32_t flags;
+    std::uint16_t port;  // of its services
+    bool owners;
+};
+constexpr PoolShape kPools[] = {
+    {"dsr", FL_FORWARD_L2DSR, FL_POOL_ALL_DOWN_RESET, 80, true},
+    {"tunnel", FL_FORWARD_IPIP, FL_POOL_ALL_DOWN_RESET | FL_POOL_CLIENT_IP, 443, true},
+    {"local", FL_FORWARD_LOCAL, 0, 22, true},
+    {"refusing", FL_FORWARD_L2DSR, FL_POOL_ALL_DOWN_RESET, 8080, false},
+    {"silent", FL_FORWARD_L2DSR, 0, 8081, false},
+    {"later", FL_FORWARD_NAT, 0, 8082, true},
+};
+constexpr std::uint32_t kBackends = 6;
+
+// `family` 0 is IPv4.
+std::string pool_name(const PoolShape& shape, int family) { return std::string(shape.name) + (family ? "6" : "4"); }
+
+void add_family(tables::Desired& desired, int family) {
+    const auto& vips = kVips[family];
+    desired.vips.push_back({.address = ip(vips[0]), .reset = true});
+    desired.vips.push_back({.address = ip(vips[1]), .reset = false});
+    desired.vips.push_back({.address = ip(vips[2]), .reset = true, .local = true});
+    desired.vips.push_back({.address = ip(vips[3]), .reset = true, .local = false, .role = 1});
+    for (const PoolShape& shape : kPools) {
+        tables::DesiredPool pool{.name = pool_name(shape, family), .flags = shape.flags, .slots = 64, .backends = {}};
+        const std::uint32_t count = shape.forward == FL_FORWARD_LOCAL ? 1 : kBackends;
+        for (std::uint32_t index = 0; index < count; ++index)
+            pool.backends.push_back(
+                {.name = "b" + std::to_string(index),
+                 .address = ip((family ? "2001:db8:b::" : "203.0.113.") + std::to_string(index + 1)),
+                 .forward = shape.forward});
+        desired.pools.push_back(pool);
+        for (const std::string& vip : vips)
+            for (const std::uint8_t protocol : {FL_PROTO_TCP, FL_PROTO_UDP})
+                desired.services.push_back({.name = pool.name + vip + std::to_string(protocol),
+                                            .vip = ip(vip),
+                                            .port = shape.port,
+                                            .protocol = protocol,
+                                            .pool = pool.name});
+    }
+    desired.services.push_back({.name = "any" + vips[1],
+                                .vip = ip(vips[1]),
+                                .port = 0,
+                                .protocol = FL_PROTO_TCP,
+                                .pool = pool_name(kPools[0], family)});
+}
+
+// A next hop for each way that it can be wrong, and two good ones.
+void fill_paths(tables::TableWriter& writer) {
+    const std::uint32_t ports[] = {kOwnPort, kOtherPort, kMissingPort, 0};
+    std::uint32_t hops[4];
+    for (int index = 0; index < 4; ++index) {
+        const auto hop = writer.allocate_nexthop();
+        ASSERT_TRUE(hop.has_value()) << hop.error().message;
+        hops[index] = *hop;
+        if (ports[index])
+            FL_MUST(writer.set_nexthop(*hop, mac("02:00:5e:00:53:0" + std::to_string(index)), ports[index]));
+    }
+    for (int family = 0; family < 2; ++family)
+        for (const PoolShape& shape : kPools) {
+            const std::uint32_t pool = writer.find_pool(pool_name(shape, family)).value();
+            const std::uint32_t count = shape.forward == FL_FORWARD_LOCAL ? 1 : kBackends;
+            for (std::uint16_t index = 0; index < count; ++index)
+                FL_MUST(writer.set_backend_state(pool, index, FL_BACKEND_HEALTHY, index == 4 ? 600 : 1500,
+                                                 hops[index < 4 ? index : 0]));
+            std::vector<std::uint16_t> owners(writer.slot_count(pool), FL_NO_BACKEND);
+            for (std::size_t slot = 0; shape.owners && slot < owners.size(); ++slot)
+                owners[slot] = static_cast<std::uint16_t>(slot % 13 == 12 ? FL_NO_BACKEND : slot % count);
+            FL_MUST(writer.set_slots(pool, owners));
+        }
+}
+
+std::uint16_t half(std::uint64_t value) { return static_cast<std::uint16_t>(value); }
+std::uint8_t byte(std::uint64_t value) { return static_cast<std::uint8_t>(value); }
+
+void put16(Frame& to, std::uint16_t value) {
+    to.push_back(byte(value >> 8));
+    to.push_back(byte(value));
+}
+void put32(Frame& to, std::uint32_t value) {
+    put16(to, half(value >> 16));
+    put16(to, half(value));
+}
+void put(Frame& to, const Frame& more) { to.insert(to.end(), more.begin(), more.end()); }
+void put_address(Frame& to, const std::string& text) {
+    const IpAddress address = ip(text);
+    const auto bytes = address.family_bytes();
+    to.insert(to.end(), bytes.begin(), bytes.end());
+}
+void put_mac(Frame& to, const std::string& text) {
+    const auto bytes = mac(text).bytes;
+    to.insert(to.end(), bytes.begin(), bytes.end());
+}
+
+// RFC 1071, over the 20 bytes of an IPv4 header.
+void finish_ipv4(Frame& header) {
+    std::uint32_t sum = 0;
+    for (std::size_t at = 0; at < 20; at += 2) sum += static_cast<std::uint32_t>(header[at] << 8 | header[at + 1]);
+    while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
+    header[10] = byte(~sum >> 8);
+    header[11] = byte(~sum);
+}
+
+}  // namespace
+
+void fill_tables(tables::TableWriter& writer) {
+    tables::Desired desired;
+    add_family(desired, 0);
+    add_family(desired, 1);
+    FL_MUST(writer.set_hash_key({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}));
+    FL_MUST(writer.set_encap4(prefix("10.64.0.0/16")));
+    FL_MUST(writer.set_encap6(prefix("2001:db8:e::/112")));
+    FL_MUST(writer.set_node(ip(kNode[0]), ip(kNode[1])));
+    const std::vector<IpPrefix> sources = {prefix("192.0.2.32/27"), prefix("2001:db8:5::/48")};
+    FL_MUST(writer.set_sources(sources));
+    FL_MUST(writer.set_meta_flags(FL_META_DECAP));
+    FL_MUST(writer.set_answer_rate(1'000'000));  // so that no answer depends on the clock
+    FL_MUST(writer.set_role(0, UINT64_MAX));
+    FL_MUST(writer.set_role(1, 0));
+    FL_MUST(writer.set_port(kOwnPort, {.name = "left", .ifindex = 1, .mac = mac("02:00:5e:00:53:a1")}));
+    FL_MUST(writer.set_port(kOtherPort, {.name = "right", .ifindex = 2, .mac = mac("02:00:5e:00:53:a2")}));
+    const std::vector<MacAddress> peers = {mac("02:00:5e:00:53:98"), mac(kPeer)};
+    FL_MUST(writer.set_peers(peers));
+    FL_MUST(writer.apply(desired));
+    fill_paths(writer);
+}
+
+Frame FrameMaker::ethernet(std::uint16_t type, const Frame& payload) {
+    Frame frame;
+    put_mac(frame, "02:00:5e:00:53:a1");
+    put_mac(frame, "02:00:5e:00:53:c1");
+    put16(frame, type);
+    put(frame, payload);
+    return frame;
+}
+
+Frame FrameMaker::tcp(std::uint16_t source, std::uint16_t destination, std::uint8_t flags, std::size_t data) {
+    Frame header;
+    put16(header, source);
+    put16(header, destination);
+    put32(header, half(random_()));
+    put32(header, half(random_()));
+    put16(header, half(0x5000 | flags));
+    put16(header, 8192);
+    put32(header, 0x12340000);
+    header.resize(header.size() + data, 0x61);
+    return header;
+}
+
+Frame FrameMaker::udp(std::uint16_t source, std::uint16_t destination, std::size_t data) {
+    Frame header;
+    put16(header, source);
+    put16(header, destination);
+    put16(header, half(8 + data));
+    put16(header, 0x1234);
+    header.resize(header.size() + data, 0x62);
+    return header;
+}
+
+Frame FrameMaker::ipv4(const std::string& source, const std::string& destination, std::uint8_t protocol,
+                       const Frame& payload) {
+    Frame header = {0x45, 0};
+    put16(header, half(20 + payload.size()));
+    put16(header, half(random_()));
+    put16(header, one_in(2) ? FL_IPV4_DF : 0);
+    put(header, {64, protocol, 0, 0});
+    put_address(header, source);
+    put_address(header, destination);
+    if (one_in(12)) header[8] = byte(below(3));
+    if (one_in(20)) header[6] = byte(FL_IPV4_MF >> 8);
+    if (one_in(20)) header[7] = byte(1 + below(100));
+    if (one_in(20)) header[0] = byte(0x40 + below(16));
+    finish_ipv4(header);
+    put(header, payload);
+    return header;
+}
+
+Frame FrameMaker::ipv6(const std::string& source, const std::string& destination, std::uint8_t next,
+                       const Frame& payload) {
+    Frame header = {0x60, 0x12, 0x34, 0x56};
+    put16(header, half(payload.size()));
+    put(header, {next, 64});
+    put_address(header, source);
+    put_address(header, destination);
+    if (one_in(12)) header[7] = byte(below(3));
+    if (one_in(20)) header[6] = any_of<std::uint8_t>({FL_PROTO_HOPOPTS, FL_PROTO_FRAGMENT, FL_PROTO_DSTOPTS, 59});
+    if (one_in(40)) header[0] = byte(random_());
+    put(header, payload);
+    return header;
+}
+
+Frame FrameMaker::icmp(int family) {
+    Frame message = {family ? std::uint8_t{FL_ICMPV6_ECHO} : std::uint8_t{FL_ICMP_ECHO}, 0, 0x12, 0x34, 0, 1, 0, 2};
+    if (one_in(4)) message[0] = byte(random_());
+    message.resize(message.size() + below(80), 0x63);
+    return message;
+}
+
+Frame FrameMaker::layer4(int family, std::uint8_t& protocol) {
+    const std::uint16_t port = any_of<std::uint16_t>({80, 443, 22, 8080, 8081, 8082, 9999});
+    const std::uint16_t from = half(1024 + below(60000));
+    const std::size_t data = one_in(4) ? below(1400) : below(60);
+    switch (below(8)) {
+        case 0:
+            protocol = family ? FL_PROTO_ICMPV6 : FL_PROTO_ICMP;
+            return icmp(family);
+        case 1:
+        case 2:
+            protocol = FL_PROTO_UDP;
+            return udp(from, port, data);
+        case 3:
+            protocol = byte(random_());
+            return Frame(data, 0x64);
+        default:
+            protocol = FL_PROTO_TCP;
+            return tcp(from, port,
+                       any_of<std::uint8_t>(
+                           {FL_TCP_SYN, FL_TCP_ACK, FL_TCP_RST, FL_TCP_FIN | FL_TCP_ACK, FL_TCP_SYN | FL_TCP_ACK, 0}),
+                       data);
+    }
+}
+
+Frame FrameMaker::packet(int family) {
+    std::uint8_t protocol = 0;
+    const Frame payload = layer4(family, protocol);
+    const std::string to = one_in(6) ? any_of(kSources[family]) : any_of(kVips[family]);
+    const std::string from = one_in(6) ? any_of(kSources[family]) : kSources[family][0];
+    return family ? ipv6(from, to, protocol, payload) : ipv4(from, to, protocol, payload);
+}
+
+Frame FrameMaker::tunnel(int family) {
+    const bool mixed = one_in(10);
+    const Frame inner = packet(mixed ? !family : family);
+    const std::string to = one_in(8) ? any_of(kVips[family]) : kNode[family];
+    const std::string& from = any_of(kTunnelSources[family]);
+    const std::uint8_t protocol = (family != 0) != mixed ? FL_PROTO_IPV6 : FL_PROTO_IPIP;
+    return family ? ipv6(from, to, protocol, inner) : ipv4(from, to, protocol, inner);
+}
+
+Frame FrameMaker::arp() {
+    Frame packet;
+    put16(packet, 1);
+    put16(packet, FL_ETHERTYPE_IPV4);
+    put(packet, {6, 4});
+    put16(packet, half(1 + below(3)));
+    put_mac(packet, "02:00:5e:00:53:c1");
+    put_address(packet, any_of(kSources[0]));
+    put_mac(packet, "00:00:00:00:00:00");
+    put_address(packet, one_in(5) ? "192.0.2.200" : any_of(kVips[0]));
+    packet.resize(packet.size() + below(2) * 18);
+    return packet;
+}
+
+Frame FrameMaker::solicitation() {
+    Frame message = {FL_ICMPV6_SOLICITATION, 0, 0, 0, 0, 0, 0, 0};
+    put_address(message, one_in(5) ? "2001:db8::77" : any_of(kVips[1]));
+    if (!one_in(3)) {
+        put(message, {1, 1});
+        put_mac(message, "02:00:5e:00:53:c1");
+    }
+    Frame packet =
+        ipv6(any_of(kSources[1]), one_in(2) ? "ff02::1:ff00:10" : any_of(kVips[1]), FL_PROTO_ICMPV6, message);
+    if (!one_in(8)) packet[7] = 255;
+    return packet;
+}
+
+void FrameMaker::damage(Frame& frame) {
+    if (one_in(3)) frame.resize(14 + below(static_cast<std::uint32_t>(frame.size() - 13)));
+    for (std::uint32_t count = below(3); count; --count)
+        frame[below(static_cast<std::uint32_t>(frame.size()))] = byte(random_());
+    if (one_in(4)) frame.resize(frame.size() + below(20), 0);
+}
+
+Frame FrameMaker::next() {
+    const int family = static_cast<int>(below(2));
+    const std::uint16_t type = family ? FL_ETHERTYPE_IPV6 : FL_ETHERTYPE_IPV4;
+    Frame frame;
+    switch (below(12)) {
+        case 0:
+            frame = ethernet(FL_ETHERTYPE_ARP, arp());
+            break;
+        case 1:
+            frame = ethernet(FL_ETHERTYPE_IPV6, solicitation());
+            break;
+        case 2:
+        case 3:
+            frame = ethernet(type, tunnel(family));
+            break;
+        case 4: {  // tagged once or twice
+            Frame tagged;
+            for (std::uint32_t tags = below(3); tags; --tags) {
+                put16(tagged, half(random_()));
+                put16(tagged, tags > 1 ? FL_ETHERTYPE_VLAN : type);
+            }
+            put(tagged, packet(family));
+            frame = ethernet(one_in(2) ? FL_ETHERTYPE_VLAN : FL_ETHERTYPE_QINQ, tagged);
+            break;
+        }
+        default:
+            frame = ethernet(type, packet(family));
+            break;
+    }
+    if (one_in(10)) {
+        const auto bytes = mac(kPeer).bytes;
+        std::copy(bytes.begin(), bytes.end(), frame.begin() + 6);
+    }
+    if (one_in(15)) frame[0] |= 1;  // to a group
+    if (one_in(5)) damage(frame);
+    return frame;
+}
+
+}  // namespace fairlead::test

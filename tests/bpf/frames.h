@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Frames of every kind that a balancer may meet, made from a seed: well formed, strange, cut short and damaged. Also the
+// tables that give each kind something to meet. Same seed, same frames.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "dataplane/tables/writer.h"
+
+namespace fairlead::test {
+
+using Frame = std::vector<std::uint8_t>;
+
+inline constexpr std::uint32_t kOwnPort = 1;
+inline constexpr std::uint32_t kOtherPort = 2;    // next hops behind it: the engine has to redirect
+inline constexpr std::uint32_t kMissingPort = 3;  // in next hops, but not an interface
+
+// VIPs of every policy, pools of every forwarding mode and of none, next hops that resolve and that do not.
+void fill_tables(tables::TableWriter& writer);
+
+class FrameMaker {
+  public:
+    explicit FrameMaker(std::uint64_t seed) : random_(seed) {}
+
+    Frame next();
+
+    // Parts of it, for tests that want one thing.
+    Frame ipv4(const std::string& source, const std::string& destination, std::uint8_t protocol, const Frame& payload);
+    Frame ipv6(const std::string& source, const std::string& destination, std::uint8_t next, const Frame& payload);
+    Frame tcp(std::uint16_t source, std::uint16_t destination, std::uint8_t flags, std::size_t data = 0);
+    Frame udp(std::uint16_t source, std::uint16_t destination, std::size_t data = 0);
+    static Frame ethernet(std::uint16_t type, const Frame& payload);
+
+  private:
+    std::uint32_t below(std::uint32_t limit) { return static_cast<std::uint32_t>(random_() % limit); }
+    bool one_in(std::uint32_t n) { return below(n) == 0; }
+    template <typename T>
+    const T& any_of(const std::vector<T>& choices) {
+        return choices[below(static_cast<std::uint32_t>(choices.size()))];
+    }
+    Frame layer4(int family, std::uint8_t& protocol);
+    Frame icmp(int family);
+    Frame packet(int family);
+    Frame tunnel(int family);
+    Frame arp();
+    Frame solicitation();
+    void damage(Frame& frame);
+
+    std::mt19937_64 random_;
+};
+
+}  // namespace fairlead::test
