@@ -214,7 +214,7 @@ int decap_attach(const Options& options, const DecapArguments& arguments) {
         std::cerr << "lbctl: " << spec.error().message << '\n';
         return kUsage;
     }
-    auto attached = xdp::decap_attach(*spec);
+    auto attached = xdp::decap_attach(*spec, xdp::decap_base(options.instance));
     if (!attached) return report({attached.error().message, EIO});
     Json json{{"interface", attached->ifname}, {"engine", api::to_string(attached->mode)}, {"reason", attached->reason}};
     return show(options, json, [](const Json& a) {
@@ -224,13 +224,13 @@ int decap_attach(const Options& options, const DecapArguments& arguments) {
 }
 
 int decap_detach(const Options& options, const DecapArguments& arguments) {
-    auto done = xdp::decap_detach(arguments.interface);
+    auto done = xdp::decap_detach(arguments.interface, xdp::decap_base(options.instance));
     if (!done) return report({done.error().message, EIO});
     return show(options, detached_json({*done}), print_detached);
 }
 
 int decap_show(const Options& options) {
-    auto list = xdp::decap_list();
+    auto list = xdp::decap_list(xdp::decap_base(options.instance));
     if (!list) return report({list.error().message, EIO});
     Json json{{"decap", Json::array()}};
     for (const auto& d : *list) {
