@@ -21,8 +21,7 @@ struct InstancePaths {
     static Result<InstancePaths> of(const std::string& name) {
         const auto allowed = [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_'; };
         if (name.empty() || name.size() > 48 || !std::all_of(name.begin(), name.end(), allowed))
-            return fail("instance '" + name + "': expected 1 to 48 letters, digits, '-' or '_'",
-                        EINVAL);
+            return fail("instance '" + name + "': expected 1 to 48 letters, digits, '-' or '_'", EINVAL);
         const std::filesystem::path run = "/run/fairlead";
         return InstancePaths{name, std::filesystem::path("/sys/fs/bpf/fairlead") / name, run / (name + ".sock"),
                              run / (name + ".lock"), std::filesystem::path("/var/lib/fairlead") / (name + ".json")};

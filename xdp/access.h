@@ -18,10 +18,10 @@ const volatile __u32 fl_config_port;            /* number of the port that this 
 const volatile __u32 fl_config_counter_stride;  /* FL_COUNTER_STRIDE of the tables */
 const volatile __u32 fl_config_counter_backend; /* FL_COUNTER_BACKEND of index 0 */
 
-#define FL_X(name_, type_, count_)                                                                                      \
-    FL_INLINE type_ *fl_at_##name_(struct fl_engine *e, __u32 index) {                                                  \
-        (void)e;                                                                                                      \
-        return (type_ *)bpf_map_lookup_elem(&fl_##name_, &index);                                                       \
+#define FL_X(name_, type_, count_)                                     \
+    FL_INLINE type_ *fl_at_##name_(struct fl_engine *e, __u32 index) { \
+        (void)e;                                                       \
+        return (type_ *)bpf_map_lookup_elem(&fl_##name_, &index);      \
     }
 FL_TABLE_LIST(FL_X)
 #undef FL_X

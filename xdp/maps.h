@@ -11,13 +11,13 @@
 
 #include <bpf/bpf_helpers.h>
 
-#define FL_X(name_, type_, count_)                                                                                      \
-    struct {                                                                                                          \
-        __uint(type, BPF_MAP_TYPE_ARRAY);                                                                             \
-        __uint(map_flags, BPF_F_MMAPABLE);                                                                            \
-        __uint(max_entries, 1);                                                                                       \
-        __type(key, __u32);                                                                                           \
-        __type(value, type_);                                                                                          \
+#define FL_X(name_, type_, count_)         \
+    struct {                               \
+        __uint(type, BPF_MAP_TYPE_ARRAY);  \
+        __uint(map_flags, BPF_F_MMAPABLE); \
+        __uint(max_entries, 1);            \
+        __type(key, __u32);                \
+        __type(value, type_);              \
     } fl_##name_ SEC(".maps");
 FL_TABLE_LIST(FL_X)
 #undef FL_X

@@ -14,8 +14,10 @@ int fl_steer_xdp(struct xdp_md *ctx) {
         case FL_VERDICT_TRANSMIT:
             if (fl_likely(port == fl_config_port)) return XDP_TX;
             return (int)bpf_redirect_map(&fl_devices, port, XDP_DROP);
-        case FL_VERDICT_DROP: return XDP_DROP;
-        default: return XDP_PASS;
+        case FL_VERDICT_DROP:
+            return XDP_DROP;
+        default:
+            return XDP_PASS;
     }
 }
 

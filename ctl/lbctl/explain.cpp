@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "ctl/api/views.h"
-#include "dataplane/core/steer.h"
+#include "dataplane/tables/memory_steer.h"
 #include "dataplane/tables/snapshot.h"
 
 namespace fairlead::lbctl {
@@ -77,11 +77,16 @@ std::string mac_text(std::uint64_t word) {
 
 const char* verdict_text(const fl_decision& d) {
     switch (d.action) {
-        case FL_ACTION_FORWARD: return "forwarded";
-        case FL_ACTION_LOCAL: return "local";
-        case FL_ACTION_ANSWER: return "answered";
-        case FL_ACTION_DROP: return "dropped";
-        default: return "passed";
+        case FL_ACTION_FORWARD:
+            return "forwarded";
+        case FL_ACTION_LOCAL:
+            return "local";
+        case FL_ACTION_ANSWER:
+            return "answered";
+        case FL_ACTION_DROP:
+            return "dropped";
+        default:
+            return "passed";
     }
 }
 
@@ -105,10 +110,15 @@ Json outer_json(const fl_decision& d, const fl_packet& packet) {
 Json mtu_json(const fl_decision& d) {
     if (!d.backend || d.backend->forward == FL_FORWARD_LOCAL) return nullptr;
     const auto mtu = FL_BACKEND_MTU(tables::load_word(d.backend->state));
-    const auto overhead = d.backend->forward != FL_FORWARD_IPIP ? 0U : d.family == 4 ? FL_OVERHEAD_IPIP4 : FL_OVERHEAD_IPIP6;
+    const auto overhead = d.backend->forward != FL_FORWARD_IPIP ? 0U
+                          : d.family == 4                       ? FL_OVERHEAD_IPIP4
+                                                                : FL_OVERHEAD_IPIP6;
     const auto largest = mtu > overhead ? mtu - overhead : 0;
-    return {{"next_hop", mtu}, {"overhead", overhead}, {"largest_packet", largest},
-            {"verdict", "packets of up to " + std::to_string(largest) + " bytes pass; larger ones are dropped as too_big"}};
+    return {
+        {"next_hop", mtu},
+        {"overhead", overhead},
+        {"largest_packet", largest},
+        {"verdict", "packets of up to " + std::to_string(largest) + " bytes pass; larger ones are dropped as too_big"}};
 }
 
 void add_slot(Json& json, const fl_decision& d, const tables::PoolStatus& pool) {
@@ -118,7 +128,10 @@ void add_slot(Json& json, const fl_decision& d, const tables::PoolStatus& pool) 
             if (backend.local_index == local) return backend.name;
         return nullptr;
     };
-    json["slot"] = {{"number", d.slot}, {"of", pool.slots}, {"owner", name(owner)}, {"previous", name(previous)},
+    json["slot"] = {{"number", d.slot},
+                    {"of", pool.slots},
+                    {"owner", name(owner)},
+                    {"previous", name(previous)},
                     {"settled", !(d.slot_word & FL_SLOT_LOOKUP)},
                     {"by", pool.flags & FL_POOL_CLIENT_IP ? "client address" : "5-tuple"}};
 }
@@ -126,7 +139,9 @@ void add_slot(Json& json, const fl_decision& d, const tables::PoolStatus& pool) 
 void add_backend(Json& json, const fl_decision& d, const tables::Snapshot& snapshot, const tables::PoolStatus& pool) {
     for (const auto& backend : pool.backends) {
         if (backend.global_index != d.backend_index) continue;
-        json["backend"] = {{"name", backend.name}, {"address", backend.address.to_string()}, {"tier", backend.tier},
+        json["backend"] = {{"name", backend.name},
+                           {"address", backend.address.to_string()},
+                           {"tier", backend.tier},
                            {"state", api::to_string(backend.state)}};
         json["forward"] = api::to_string(backend.forward);
         const auto word = backend.nexthop_word;
@@ -138,16 +153,20 @@ void add_backend(Json& json, const fl_decision& d, const tables::Snapshot& snaps
 }
 
 Json describe(const Question& q, const fl_decision& d, const fl_packet& packet, const tables::Snapshot& snapshot) {
-    Json json{{"source", q.source.to_string()}, {"destination", q.destination.to_string()}, {"protocol", q.udp ? "udp" : "tcp"}};
+    Json json{{"source", q.source.to_string()},
+              {"destination", q.destination.to_string()},
+              {"protocol", q.udp ? "udp" : "tcp"}};
     json["verdict"] = verdict_text(d);
     const bool steered = d.action == FL_ACTION_FORWARD || d.action == FL_ACTION_LOCAL;
     const auto& reason = api::reason_text(static_cast<fl_reason>(d.reason));
     json["reason"] = steered ? Json("steered") : Json(reason.name);
     json["why"] = steered ? Json() : Json(reason.help);
-    for (const auto* key : {"vip", "service", "pool", "slot", "backend", "forward", "next_hop", "outer", "mtu"}) json[key] = nullptr;
+    for (const auto* key : {"vip", "service", "pool", "slot", "backend", "forward", "next_hop", "outer", "mtu"})
+        json[key] = nullptr;
     if (d.vip) json["vip"] = q.destination.address.to_string();
     for (const auto& service : snapshot.services)
-        if (d.service && service.id == d.service) json["service"] = {{"name", service.name}, {"port", service.port ? Json(service.port) : Json("any")}};
+        if (d.service && service.id == d.service)
+            json["service"] = {{"name", service.name}, {"port", service.port ? Json(service.port) : Json("any")}};
     for (const auto& pool : snapshot.pools) {
         if (!d.pool || pool.id != d.pool) continue;
         json["pool"] = pool.name;
@@ -162,7 +181,9 @@ Json describe(const Question& q, const fl_decision& d, const fl_packet& packet, 
 
 Result<Endpoint> Endpoint::parse(const std::string& text) {
     const auto colon = text.rfind(':');
-    const auto wrong = [&] { return fail("'" + text + "': expected ADDRESS:PORT, an IPv6 address in brackets", EINVAL); };
+    const auto wrong = [&] {
+        return fail("'" + text + "': expected ADDRESS:PORT, an IPv6 address in brackets", EINVAL);
+    };
     if (colon == std::string::npos) return wrong();
     auto host = text.substr(0, colon);
     if (host.size() > 2 && host.front() == '[' && host.back() == ']')

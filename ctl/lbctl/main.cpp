@@ -36,7 +36,8 @@ int show(const Options& options, const Json& json, const std::function<std::stri
     return kDone;
 }
 
-int view(const Options& options, const Source& source, const std::string& name, const std::function<std::string(const Json&)>& print) {
+int view(const Options& options, const Source& source, const std::string& name,
+         const std::function<std::string(const Json&)>& print) {
     auto json = source.view(name, nullptr);
     if (!json) return report(json.error());
     return show(options, *json, print);
@@ -91,12 +92,14 @@ int check_config(const Options& options, const std::string& file) {
         std::string text;
         for (const auto& d : loaded.diagnostics) text += d.to_string() + "\n";
         if (loaded.config) return file + ": good\n";
-        return text + std::to_string(loaded.diagnostics.size()) + (loaded.diagnostics.size() == 1 ? " error\n" : " errors\n");
+        return text + std::to_string(loaded.diagnostics.size()) +
+               (loaded.diagnostics.size() == 1 ? " error\n" : " errors\n");
     });
     return loaded.config ? kDone : kUsage;
 }
 
-int explain_flow(const Options& options, const Source& source, const std::string& from, const std::string& to, const std::string& protocol) {
+int explain_flow(const Options& options, const Source& source, const std::string& from, const std::string& to,
+                 const std::string& protocol) {
     auto client = Endpoint::parse(from);
     auto vip = Endpoint::parse(to);
     if (!client || !vip) {
@@ -131,7 +134,8 @@ int stats(const Options& options, const Source& source, bool watch, double inter
     if (!before) return report(before.error());
     if (!watch) {
         Json json{{"services", before->services["services"]}, {"backends", before->backends["backends"]}};
-        return show(options, json, [&](const Json&) { return print_stats({before->services, before->backends}, nullptr, 0); });
+        return show(options, json,
+                    [&](const Json&) { return print_stats({before->services, before->backends}, nullptr, 0); });
     }
     for (;;) {
         std::this_thread::sleep_for(std::chrono::duration<double>(interval));
@@ -140,9 +144,11 @@ int stats(const Options& options, const Source& source, bool watch, double inter
         const Stats old{before->services, before->backends};
         const double seconds = std::chrono::duration<double>(now->time - before->time).count();
         if (options.json())
-            std::cout << Json{{"services", now->services["services"]}, {"backends", now->backends["backends"]}}.dump() << std::endl;
+            std::cout << Json{{"services", now->services["services"]}, {"backends", now->backends["backends"]}}.dump()
+                      << std::endl;
         else
-            std::cout << (isatty(STDOUT_FILENO) ? "\033[H\033[2J" : "") << print_stats({now->services, now->backends}, &old, seconds) << std::endl;
+            std::cout << (isatty(STDOUT_FILENO) ? "\033[H\033[2J" : "")
+                      << print_stats({now->services, now->backends}, &old, seconds) << std::endl;
         before = std::move(now);
     }
 }
@@ -216,10 +222,12 @@ int decap_attach(const Options& options, const DecapArguments& arguments) {
     }
     auto attached = xdp::decap_attach(*spec, xdp::decap_base(options.instance));
     if (!attached) return report({attached.error().message, EIO});
-    Json json{{"interface", attached->ifname}, {"engine", api::to_string(attached->mode)}, {"reason", attached->reason}};
+    Json json{
+        {"interface", attached->ifname}, {"engine", api::to_string(attached->mode)}, {"reason", attached->reason}};
     return show(options, json, [](const Json& a) {
         const auto reason = a["reason"].get<std::string>();
-        return a["interface"].get<std::string>() + ": " + a["engine"].get<std::string>() + (reason.empty() ? "" : ": " + reason) + "\n";
+        return a["interface"].get<std::string>() + ": " + a["engine"].get<std::string>() +
+               (reason.empty() ? "" : ": " + reason) + "\n";
     });
 }
 
@@ -234,8 +242,11 @@ int decap_show(const Options& options) {
     if (!list) return report({list.error().message, EIO});
     Json json{{"decap", Json::array()}};
     for (const auto& d : *list) {
-        Json row{{"interface", d.attached.ifname}, {"engine", api::to_string(d.attached.mode)}, {"node", Json::array()},
-                 {"sources", Json::array()}, {"vips", Json::array()}};
+        Json row{{"interface", d.attached.ifname},
+                 {"engine", api::to_string(d.attached.mode)},
+                 {"node", Json::array()},
+                 {"sources", Json::array()},
+                 {"vips", Json::array()}};
         for (const auto& node : {d.node4, d.node6})
             if (node) row["node"].push_back(node->to_string());
         for (const auto& source : d.sources) row["sources"].push_back(source.to_string());
@@ -268,16 +279,22 @@ void add_views(CLI::App& app, Command& c) {
         return sub;
     };
     add("status", "engine, controller, role, pools and tables", [&c](const Source& s) { return status(c.options, s); });
-    add("services", "services with their VIPs and traffic", [&c](const Source& s) { return view(c.options, s, "services", print_services); });
-    add("backends", "backends with health, weight, share, next hop and traffic", [&c](const Source& s) { return view(c.options, s, "backends", print_backends); });
+    add("services", "services with their VIPs and traffic",
+        [&c](const Source& s) { return view(c.options, s, "services", print_services); });
+    add("backends", "backends with health, weight, share, next hop and traffic",
+        [&c](const Source& s) { return view(c.options, s, "backends", print_backends); });
     auto* counters = add("counters", "what became of packets that were not forwarded", [&c](const Source& s) {
         return view(c.options, s, "counters", [&c](const Json& json) { return print_counters(json, c.all); });
     });
     counters->add_flag("--all", c.all, "reasons that never happened too");
-    auto* st = add("stats", "traffic by service and backend", [&c](const Source& s) { return stats(c.options, s, c.watch, c.interval); });
+    auto* st = add("stats", "traffic by service and backend",
+                   [&c](const Source& s) { return stats(c.options, s, c.watch, c.interval); });
     st->add_flag("--watch", c.watch, "rates, until interrupted");
-    st->add_option("--interval", c.interval, "seconds between two looks")->check(CLI::Range(0.1, 3600.0))->capture_default_str();
-    auto* ex = add("explain", "where a packet would go, and why", [&c](const Source& s) { return explain_flow(c.options, s, c.from, c.to, c.protocol); });
+    st->add_option("--interval", c.interval, "seconds between two looks")
+        ->check(CLI::Range(0.1, 3600.0))
+        ->capture_default_str();
+    auto* ex = add("explain", "where a packet would go, and why",
+                   [&c](const Source& s) { return explain_flow(c.options, s, c.from, c.to, c.protocol); });
     ex->add_option("source", c.from, "client as ADDRESS:PORT")->required();
     ex->add_option("destination", c.to, "VIP as ADDRESS:PORT")->required();
     ex->add_option("protocol", c.protocol)->check(CLI::IsMember({"tcp", "udp"}))->capture_default_str();
@@ -290,12 +307,17 @@ void add_changes(CLI::App& app, Command& c) {
         sub->callback([&c, run = std::move(run)] { c.run = run; });
         return sub;
     };
-    add_backend("drain", "give a backend no new connections", [&c](const Source& s) { return change(c.options, s, "/v1/drain", c.backend.body()); })
-        ->add_option("--pool", c.backend.pool, "where several pools have a backend of that name");
-    add_backend("undrain", "give it new connections again", [&c](const Source& s) { return change(c.options, s, "/v1/undrain", c.backend.body()); })
-        ->add_option("--pool", c.backend.pool, "where several pools have a backend of that name");
-    auto* weight = add_backend("weight", "change a backend's weight until lbd restarts", [&c](const Source& s) { return set_weight(c.options, s, c.backend); });
-    weight->add_option("weight", c.backend.weight, "0 to 65535, or default for the configured one")->required()->check(CLI::Range(0, 65535) | CLI::IsMember({"default"}));
+    add_backend("drain", "give a backend no new connections", [&c](const Source& s) {
+        return change(c.options, s, "/v1/drain", c.backend.body());
+    })->add_option("--pool", c.backend.pool, "where several pools have a backend of that name");
+    add_backend("undrain", "give it new connections again", [&c](const Source& s) {
+        return change(c.options, s, "/v1/undrain", c.backend.body());
+    })->add_option("--pool", c.backend.pool, "where several pools have a backend of that name");
+    auto* weight = add_backend("weight", "change a backend's weight until lbd restarts",
+                               [&c](const Source& s) { return set_weight(c.options, s, c.backend); });
+    weight->add_option("weight", c.backend.weight, "0 to 65535, or default for the configured one")
+        ->required()
+        ->check(CLI::Range(0, 65535) | CLI::IsMember({"default"}));
     weight->add_option("--pool", c.backend.pool, "where several pools have a backend of that name");
     app.add_subcommand("reload", "read the config again and apply what changed")->callback([&c] {
         c.run = [&c](const Source& s) { return change(c.options, s, "/v1/reload", Json::object()); };
@@ -310,7 +332,8 @@ void add_programs(CLI::App& app, Command& c) {
     auto* detach_command = app.add_subcommand("detach", "take the program off an interface; needs no lbd");
     detach_command->add_option("interface", c.interface);
     detach_command->add_flag("--all", c.all, "off every interface, and remove the tables");
-    detach_command->callback([&c] { c.run = [&c](const Source& s) { return detach(c.options, s, c.interface, c.all); }; });
+    detach_command->callback(
+        [&c] { c.run = [&c](const Source& s) { return detach(c.options, s, c.interface, c.all); }; });
 
     auto* decap = app.add_subcommand("decap", "decapsulation on a front-end node")->require_subcommand(1);
     auto* attach = decap->add_subcommand("attach", "unwrap what balancers send, or change from whom and for what");
@@ -322,14 +345,18 @@ void add_programs(CLI::App& app, Command& c) {
     auto* off = decap->add_subcommand("detach", "stop unwrapping");
     off->add_option("--interface", c.decap.interface)->required();
     off->callback([&c] { c.run = [&c](const Source&) { return decap_detach(c.options, c.decap); }; });
-    decap->add_subcommand("show", "what is unwrapped where")->callback([&c] { c.run = [&c](const Source&) { return decap_show(c.options); }; });
+    decap->add_subcommand("show", "what is unwrapped where")->callback([&c] {
+        c.run = [&c](const Source&) { return decap_show(c.options); };
+    });
 }
 
 int main_checked(int argc, char** argv) {
     CLI::App app{"lbctl: look at and operate a Fairlead load balancer", "lbctl"};
     Command command;
     app.add_option("--instance", command.options.instance, "name of the instance")->capture_default_str();
-    app.add_option("-o,--output", command.options.output, "table or json")->check(CLI::IsMember({"table", "json"}))->capture_default_str();
+    app.add_option("-o,--output", command.options.output, "table or json")
+        ->check(CLI::IsMember({"table", "json"}))
+        ->capture_default_str();
     app.set_version_flag("--version", FAIRLEAD_VERSION);
     app.require_subcommand(1);
     app.fallthrough();

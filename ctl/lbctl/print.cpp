@@ -92,15 +92,19 @@ std::string print_status(const Json& s) {
     std::string text;
     if (!s["controller"]["running"].get<bool>())
         text += "data path running, controller down since " + cell(s["controller"]["last_seen"]) + "\n\n";
-    text += "instance    " + cell(s["instance"]) + (s["node"].is_null() ? "" : ", node " + cell(s["node"])) + ", Fairlead " + cell(s["version"]) + "\n";
+    text += "instance    " + cell(s["instance"]) + (s["node"].is_null() ? "" : ", node " + cell(s["node"])) +
+            ", Fairlead " + cell(s["version"]) + "\n";
     text += "controller  " + controller_line(s["controller"]) + "\n";
     if (!s["config"].is_null()) {
         text += "config      " + cell(s["config"]["file"]) + ", loaded " + cell(s["config"]["loaded"]) + "\n";
-        if (!s["config"]["reload_error"].is_null()) text += "            last reload refused: " + cell(s["config"]["reload_error"]) + "\n";
+        if (!s["config"]["reload_error"].is_null())
+            text += "            last reload refused: " + cell(s["config"]["reload_error"]) + "\n";
     }
-    text += std::string("role        ") + (s["role"]["active"].get<bool>() ? "active" : "not active") + " (" + cell(s["role"]["reason"]) + ")\n\n";
+    text += std::string("role        ") + (s["role"]["active"].get<bool>() ? "active" : "not active") + " (" +
+            cell(s["role"]["reason"]) + ")\n\n";
     Table ports({{"INTERFACE"}, {"ENGINE"}, {"MTU", true}, {"MAC"}, {"REASON"}});
-    for (const auto& p : s["ports"]) ports.add({cell(p["interface"]), cell(p["engine"]), cell(p["mtu"]), cell(p["mac"]), cell(p["reason"])});
+    for (const auto& p : s["ports"])
+        ports.add({cell(p["interface"]), cell(p["engine"]), cell(p["mtu"]), cell(p["mac"]), cell(p["reason"])});
     text += ports.print() + "\n";
     Table pools({{"POOL"}, {"TIER"}, {"ELIGIBLE", true}, {"BACKENDS", true}, {"STATE"}});
     for (const auto& p : s["pools"]) {
@@ -111,33 +115,57 @@ std::string print_status(const Json& s) {
     text += pools.print() + "\n";
     text += "tables     ";
     for (const auto& t : s["tables"]) text += " " + cell(t["table"]) + " " + cell(t["used"]) + "/" + cell(t["size"]);
-    text += ", " + format("%.1f MiB", s["tables_bytes"].get<double>() / (1 << 20)) + ", hash key " + cell(s["hash_key_id"]) + "\n";
+    text += ", " + format("%.1f MiB", s["tables_bytes"].get<double>() / (1 << 20)) + ", hash key " +
+            cell(s["hash_key_id"]) + "\n";
     return text;
 }
 
 std::string print_services(const Json& json) {
-    Table table({{"SERVICE"}, {"PROTO"}, {"VIP:PORT"}, {"POOL"}, {"STATE"}, {"ELIGIBLE", true}, {"CONNECTIONS", true}, {"PACKETS", true}, {"BYTES", true}});
+    Table table({{"SERVICE"},
+                 {"PROTO"},
+                 {"VIP:PORT"},
+                 {"POOL"},
+                 {"STATE"},
+                 {"ELIGIBLE", true},
+                 {"CONNECTIONS", true},
+                 {"PACKETS", true},
+                 {"BYTES", true}});
     for (const auto& s : json["services"])
         table.add({cell(s["name"]), cell(s["protocol"]), port_text(s["vip"], s["port"]), cell(s["pool"]),
-                   s["state"] == "all_down" ? "ALL DOWN" : cell(s["state"]), cell(s["eligible"]) + "/" + cell(s["backends"]), cell(s["syns"]),
-                   short_number(s["packets"]), short_number(s["bytes"])});
+                   s["state"] == "all_down" ? "ALL DOWN" : cell(s["state"]),
+                   cell(s["eligible"]) + "/" + cell(s["backends"]), cell(s["syns"]), short_number(s["packets"]),
+                   short_number(s["bytes"])});
     return table.print();
 }
 
 std::string print_backends(const Json& json) {
-    Table table({{"POOL"}, {"BACKEND"}, {"ADDRESS"}, {"TIER", true}, {"WEIGHT", true}, {"FORWARD"}, {"STATE"}, {"SHARE", true},
-                 {"NEXT HOP"}, {"CONNECTIONS", true}, {"PACKETS", true}, {"WHY"}});
+    Table table({{"POOL"},
+                 {"BACKEND"},
+                 {"ADDRESS"},
+                 {"TIER", true},
+                 {"WEIGHT", true},
+                 {"FORWARD"},
+                 {"STATE"},
+                 {"SHARE", true},
+                 {"NEXT HOP"},
+                 {"CONNECTIONS", true},
+                 {"PACKETS", true},
+                 {"WHY"}});
     for (const auto& b : json["backends"]) {
         const auto& hop = b["next_hop"];
         auto next = hop.is_null() ? "this node" : cell(hop["interface"]) + " " + cell(hop["mac"]);
-        if (!hop.is_null() && !hop["resolved"].get<bool>()) next = "unresolved" + (hop["reason"].is_null() ? "" : ": " + cell(hop["reason"]));
+        if (!hop.is_null() && !hop["resolved"].get<bool>())
+            next = "unresolved" + (hop["reason"].is_null() ? "" : ": " + cell(hop["reason"]));
         std::string why = cell(b["reason"]);
         if (!b["checks"].is_null())
             for (const auto& c : b["checks"])
-                why += "; " + cell(c["check"]) + " " + cell(c["state"]) + (cell(c["error"]) == "-" ? " " + format("%.1f ms", c["last_ms"]) : "");
-        const auto weight = cell(b["weight"]) + (b["weight"] == b["configured_weight"] ? "" : " (config " + cell(b["configured_weight"]) + ")");
-        table.add({cell(b["pool"]), cell(b["name"]), cell(b["address"]), cell(b["tier"]), weight, cell(b["forward"]), cell(b["state"]), share(b), next,
-                   cell(b["syns"]), short_number(b["packets"]), why});
+                why += "; " + cell(c["check"]) + " " + cell(c["state"]) +
+                       (cell(c["error"]) == "-" ? " " + format("%.1f ms", c["last_ms"]) : "");
+        const auto weight =
+            cell(b["weight"]) +
+            (b["weight"] == b["configured_weight"] ? "" : " (config " + cell(b["configured_weight"]) + ")");
+        table.add({cell(b["pool"]), cell(b["name"]), cell(b["address"]), cell(b["tier"]), weight, cell(b["forward"]),
+                   cell(b["state"]), share(b), next, cell(b["syns"]), short_number(b["packets"]), why});
     }
     return table.print();
 }
@@ -147,7 +175,8 @@ std::string print_counters(const Json& json, bool all) {
     for (const auto& [group, rows] : json.items())
         for (const auto& row : rows)
             if (all || row["packets"] != 0)
-                table.add({group, cell(row["reason"]), cell(row["packets"]), short_number(row["bytes"]), cell(row["help"])});
+                table.add(
+                    {group, cell(row["reason"]), cell(row["packets"]), short_number(row["bytes"]), cell(row["help"])});
     return table.print();
 }
 
@@ -177,7 +206,11 @@ const Json* same_row(const Json* rows, const Json& row, std::initializer_list<co
 
 std::string print_stats(const Stats& now, const Stats* before, double seconds) {
     const auto unit = before ? std::string("/S") : std::string();
-    Table table({{"SERVICE / -> BACKEND"}, {"ADDRESS"}, {"CONNECTIONS" + unit, true}, {"PACKETS" + unit, true}, {"BYTES" + unit, true}});
+    Table table({{"SERVICE / -> BACKEND"},
+                 {"ADDRESS"},
+                 {"CONNECTIONS" + unit, true},
+                 {"PACKETS" + unit, true},
+                 {"BYTES" + unit, true}});
     const auto add = [&](const std::string& name, const std::string& address, const Json& row, const Json* old) {
         const auto rate = rate_of(row, before ? old : nullptr, before ? seconds : 1);
         table.add({name, address, short_number(rate.syns), short_number(rate.packets), short_number(rate.bytes)});
@@ -197,21 +230,34 @@ std::string print_stats(const Stats& now, const Stats* before, double seconds) {
 }
 
 std::string print_explain(const Json& e) {
-    std::string text = cell(e["protocol"]) + " " + cell(e["source"]) + " -> " + cell(e["destination"]) + ": " + cell(e["verdict"]);
+    std::string text =
+        cell(e["protocol"]) + " " + cell(e["source"]) + " -> " + cell(e["destination"]) + ": " + cell(e["verdict"]);
     if (!e["why"].is_null()) text += ", " + cell(e["reason"]) + ": " + cell(e["why"]);
     text += "\n";
-    const auto line = [&](const char* name, const std::string& value) { text += std::string("  ") + name + std::string(10 - std::string(name).size(), ' ') + value + "\n"; };
-    if (!e["service"].is_null()) line("service", cell(e["service"]["name"]) + ", port " + cell(e["service"]["port"]) + ", pool " + cell(e["pool"]));
+    const auto line = [&](const char* name, const std::string& value) {
+        text += std::string("  ") + name + std::string(10 - std::string(name).size(), ' ') + value + "\n";
+    };
+    if (!e["service"].is_null())
+        line("service",
+             cell(e["service"]["name"]) + ", port " + cell(e["service"]["port"]) + ", pool " + cell(e["pool"]));
     if (!e["slot"].is_null()) {
         const auto& s = e["slot"];
-        line("slot", cell(s["number"]) + " of " + cell(s["of"]) + ", by the " + cell(s["by"]) + ", owner " + cell(s["owner"]) +
+        line("slot", cell(s["number"]) + " of " + cell(s["of"]) + ", by the " + cell(s["by"]) + ", owner " +
+                         cell(s["owner"]) +
                          (s["settled"].get<bool>() ? ", settled" : ", in transition from " + cell(s["previous"])));
     }
     if (!e["backend"].is_null())
-        line("backend", cell(e["backend"]["name"]) + ", " + cell(e["backend"]["address"]) + ", tier " + cell(e["backend"]["tier"]) + ", " + cell(e["backend"]["state"]));
-    if (!e["forward"].is_null()) line("forward", cell(e["forward"]) + (e["outer"].is_null() ? "" : ", outer " + cell(e["outer"]["source"]) + " -> " + cell(e["outer"]["destination"])));
-    if (!e["next_hop"].is_null()) line("next hop", cell(e["next_hop"]["mac"]) + " on " + cell(e["next_hop"]["interface"]));
-    if (!e["mtu"].is_null()) line("MTU", cell(e["mtu"]["next_hop"]) + ", encapsulation " + cell(e["mtu"]["overhead"]) + ": " + cell(e["mtu"]["verdict"]));
+        line("backend", cell(e["backend"]["name"]) + ", " + cell(e["backend"]["address"]) + ", tier " +
+                            cell(e["backend"]["tier"]) + ", " + cell(e["backend"]["state"]));
+    if (!e["forward"].is_null())
+        line("forward", cell(e["forward"]) + (e["outer"].is_null() ? ""
+                                                                   : ", outer " + cell(e["outer"]["source"]) + " -> " +
+                                                                         cell(e["outer"]["destination"])));
+    if (!e["next_hop"].is_null())
+        line("next hop", cell(e["next_hop"]["mac"]) + " on " + cell(e["next_hop"]["interface"]));
+    if (!e["mtu"].is_null())
+        line("MTU", cell(e["mtu"]["next_hop"]) + ", encapsulation " + cell(e["mtu"]["overhead"]) + ": " +
+                        cell(e["mtu"]["verdict"]));
     return text;
 }
 
@@ -223,7 +269,8 @@ std::string print_decap(const Json& json) {
         return text;
     };
     for (const auto& d : json["decap"])
-        table.add({cell(d["interface"]), cell(d["engine"]), list(d["node"]), list(d["sources"]), list(d["vips"]), cell(d["unwrapped"]), cell(d["refused"])});
+        table.add({cell(d["interface"]), cell(d["engine"]), list(d["node"]), list(d["sources"]), list(d["vips"]),
+                   cell(d["unwrapped"]), cell(d["refused"])});
     return table.print();
 }
 

@@ -48,7 +48,8 @@ Result<Json> Source::post(const std::string& path, const Json& body) const {
 Result<tables::Tables> Source::tables() const {
     auto tables = tables::Tables::open_pinned(paths_.tables, tables::Access::kReadOnly);
     if (tables || tables.error().code != ENOENT) return tables;
-    return fail("instance " + paths_.name + ": nothing runs: no lbd, and no tables in " + paths_.tables.string(), ENOENT);
+    return fail("instance " + paths_.name + ": nothing runs: no lbd, and no tables in " + paths_.tables.string(),
+                ENOENT);
 }
 
 Result<Json> Source::view_of_tables(const std::string& name) const {

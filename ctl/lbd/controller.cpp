@@ -23,7 +23,8 @@ constexpr std::chrono::seconds kTick{1};
 constexpr std::uint32_t kRole = 0;  // one role until VRRP brings more
 
 std::uint64_t realtime_ns() {
-    return static_cast<std::uint64_t>(std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count());
+    return static_cast<std::uint64_t>(
+        std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count());
 }
 
 std::string host_name() {
@@ -31,29 +32,27 @@ std::string host_name() {
     return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";
 }
 
-plan::Verdict to_plan(health::Verdict verdict) {
-    switch (verdict) {
-        case health::Verdict::kUp: return plan::Verdict::kUp;
-        case health::Verdict::kDown: return plan::Verdict::kDown;
-        default: return plan::Verdict::kUnknown;
-    }
-}
-
 health::Verdict verdict_of(fl_backend_state state) {
     switch (state) {
         case FL_BACKEND_HEALTHY:
-        case FL_BACKEND_DRAINING: return health::Verdict::kUp;
+        case FL_BACKEND_DRAINING:
+            return health::Verdict::kUp;
         case FL_BACKEND_UNHEALTHY:
-        case FL_BACKEND_DEAD: return health::Verdict::kDown;
-        default: return health::Verdict::kUnknown;
+        case FL_BACKEND_DEAD:
+            return health::Verdict::kDown;
+        default:
+            return health::Verdict::kUnknown;
     }
 }
 
 xdp::Mode mode_of(config::Engine engine) {
     switch (engine) {
-        case config::Engine::kXdp: return xdp::Mode::kNative;
-        case config::Engine::kXdpGeneric: return xdp::Mode::kGeneric;
-        default: return xdp::Mode::kAuto;
+        case config::Engine::kXdp:
+            return xdp::Mode::kNative;
+        case config::Engine::kXdpGeneric:
+            return xdp::Mode::kGeneric;
+        default:
+            return xdp::Mode::kAuto;
     }
 }
 }  // namespace
@@ -67,7 +66,11 @@ struct Controller::Io {
 };
 
 Controller::Controller(boost::asio::io_context& io, ControllerOptions options, config::Config config)
-    : io_(io), options_(std::move(options)), config_(std::move(config)), since_(Clock::now()), config_loaded_(since_),
+    : io_(io),
+      options_(std::move(options)),
+      config_(std::move(config)),
+      since_(Clock::now()),
+      config_loaded_(since_),
       asio_(std::make_unique<Io>(io)) {}
 
 Controller::~Controller() {
@@ -123,7 +126,8 @@ Result<void> Controller::take_lock() {
     lock_fd_ = open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640);
     if (lock_fd_ < 0) return fail_errno("cannot open " + file.string(), errno);
     if (flock(lock_fd_, LOCK_EX | LOCK_NB) == 0) return {};
-    if (errno == EWOULDBLOCK) return fail("instance " + options_.paths.name + " has an lbd already: " + file.string() + " is locked", EBUSY);
+    if (errno == EWOULDBLOCK)
+        return fail("instance " + options_.paths.name + " has an lbd already: " + file.string() + " is locked", EBUSY);
     return fail_errno("cannot lock " + file.string(), errno);
 }
 
@@ -137,9 +141,12 @@ Result<void> Controller::open_tables() {
     auto opened = tables::Tables::open_pinned(folder, tables::Access::kReadWrite);
     const bool same = opened && std::memcmp(&opened->limits(), &limits, sizeof(limits)) == 0;
     if (!same) {
-        if (opened) spdlog::warn("[limits] changed: new tables replace the old ones; counters begin at zero");
-        else if (opened.error().code == EPROTO) spdlog::warn("{}: new tables replace them", opened.error().message);
-        else if (opened.error().code != ENOENT && opened.error().code != EUCLEAN) return tl::unexpected(opened.error());
+        if (opened)
+            spdlog::warn("[limits] changed: new tables replace the old ones; counters begin at zero");
+        else if (opened.error().code == EPROTO)
+            spdlog::warn("{}: new tables replace them", opened.error().message);
+        else if (opened.error().code != ENOENT && opened.error().code != EUCLEAN)
+            return tl::unexpected(opened.error());
         // Old pins go, old maps stay with the running program until the new one takes its place, filled.
         if (auto removed = tables::Tables::remove_pinned(folder); !removed) return removed;
         opened = tables::Tables::create_pinned(folder, limits);
@@ -153,6 +160,7 @@ Result<void> Controller::open_tables() {
     auto writer = tables::TableWriter::create(*tables_, *grace_);
     if (!writer) return tl::unexpected(writer.error());
     writer_.emplace(std::move(*writer));
+    decisions_.emplace(*writer_, [this](const IpAddress& address) { return path_table_->path_to(address); });
     spdlog::info("tables {}: {} MiB in {}", adopting_ ? "adopted" : "made", tables_->bytes() >> 20, folder.string());
     return {};
 }
@@ -161,11 +169,12 @@ Result<void> Controller::open_tables() {
 Result<void> Controller::set_ports() {
     for (std::size_t i = 0; i < node_.interfaces.size(); ++i) {
         const auto* link = network_->model().link(node_.interfaces[i]);
-        if (!link) return fail("interface " + node_.interfaces[i] + " of node " + node_.name + " does not exist", ENODEV);
+        if (!link)
+            return fail("interface " + node_.interfaces[i] + " of node " + node_.name + " does not exist", ENODEV);
         const auto number = static_cast<std::uint32_t>(i + 1);
         const auto& present = tables_->ports()[number];
-        tables::TableWriter::Port port{link->name,          link->ifindex,          link->mac,
-                                       link->mtu,           present.saved_features, static_cast<fl_engine_kind>(present.mode)};
+        tables::TableWriter::Port port{link->name, link->ifindex,          link->mac,
+                                       link->mtu,  present.saved_features, static_cast<fl_engine_kind>(present.mode)};
         if (auto done = writer_->set_port(number, port); !done) return done;
     }
     return {};
@@ -199,7 +208,8 @@ std::optional<IpPrefix> tunnel_source(const config::Config& config, const std::o
 Result<void> Controller::write_identity() {
     auto key = load_or_create_hash_key(config_.hash_key_file);
     if (!key) return tl::unexpected(key.error());
-    if (key->created) spdlog::info("made a hash key in {}; nodes that share a VIP need the same one", config_.hash_key_file.string());
+    if (key->created)
+        spdlog::info("made a hash key in {}; nodes that share a VIP need the same one", config_.hash_key_file.string());
     std::set<IpAddress> vips;
     for (const auto& service : config_.services) vips.insert(service.vip);
     const auto own4 = own_address(node_, network_->model(), true, vips);
@@ -241,24 +251,9 @@ void Controller::adopt_run_time_state() {
 
 plan::NodeView Controller::node_view() const { return {node_.name, local_addresses_}; }
 
-plan::PoolHealth Controller::pool_health(const config::Pool& pool) const {
-    plan::PoolHealth result;
-    for (const auto& backend : pool.backends) {
-        std::vector<plan::BackendHealth> checks;
-        for (const auto& check : pool.checks) {
-            const health::TargetKey key{backend.address, check};
-            const auto* state = monitor_->state(key);
-            const auto verdict = monitor_->verdict(key);
-            checks.push_back({to_plan(verdict), state && verdict == health::Verdict::kDown ? state->last_error() : ""});
-        }
-        result[backend.name] = plan::combine_checks(pool.check_policy, checks);
-    }
-    return result;
-}
-
 plan::HealthView Controller::health_view() const {
     plan::HealthView view;
-    for (const auto& pool : config_.pools) view[pool.name] = pool_health(pool);
+    for (const auto& pool : config_.pools) view[pool.name] = pool_health(pool, *monitor_);
     return view;
 }
 
@@ -267,65 +262,23 @@ std::vector<health::TargetSpec> Controller::wanted_checks(const plan::Plan& plan
     specs.reserve(plan.checks.size());
     for (const auto& target : plan.checks) {
         const auto adopted = adopted_.find({target.pool, target.backend});
-        specs.push_back({{target.address, target.check},
-                         adopted == adopted_.end() ? health::Verdict::kUnknown : adopted->second});
+        specs.push_back(
+            {{target.address, target.check}, adopted == adopted_.end() ? health::Verdict::kUnknown : adopted->second});
     }
     return specs;
 }
 
 void Controller::start_checks() {
-    monitor_->on_change([this](const auto& key, auto from, auto to, const auto& reason) { check_changed(key, from, to, reason); });
+    monitor_->on_change(
+        [this](const auto& key, auto from, auto to, const auto& reason) { check_changed(key, from, to, reason); });
     monitor_->set_targets(wanted_checks(plan_));
     adopted_.clear();
 }
 
 // ---- Tables ----
 
-std::vector<std::uint16_t> Controller::owners_of(const plan::PoolDecision& decision, std::uint32_t pool,
-                                                 std::size_t slots) const {
-    plan::LocalIndexes indexes;
-    for (const auto& backend : decision.backends)
-        if (const auto index = writer_->find_backend(pool, backend.name)) indexes[backend.name] = *index;
-    return plan::pool_owners(decision, indexes, static_cast<std::uint32_t>(slots));
-}
-
-void Controller::write_backends(const plan::PoolDecision& decision, std::uint32_t pool) {
-    for (const auto& backend : decision.backends) {
-        const auto index = writer_->find_backend(pool, backend.name);
-        if (!index) continue;
-        const auto path = path_table_->path_to(backend.address);
-        if (auto r = writer_->set_backend_state(pool, *index, backend.state, path.mtu, path.nexthop); !r)
-            spdlog::error("pool {}: backend {}: {}", decision.pool, backend.name, r.error().message);
-    }
-}
-
-Result<tables::ApplyReport> Controller::apply(const plan::Plan& plan) {
-    const auto decision_of = [&](tables::TableWriter& writer, std::uint32_t pool) -> const plan::PoolDecision* {
-        for (const auto& decision : plan.decisions)
-            if (writer.find_pool(decision.pool) == pool) return &decision;
-        return nullptr;
-    };
-    auto report = writer_->apply(plan.desired, [&](tables::TableWriter& writer, std::uint32_t pool, std::span<std::uint16_t> owners) {
-        const auto* decision = decision_of(writer, pool);
-        if (!decision) return;
-        write_backends(*decision, pool);
-        const auto filled = owners_of(*decision, pool, owners.size());
-        std::copy(filled.begin(), filled.end(), owners.begin());
-    });
-    if (!report && report.error().code != ETIMEDOUT) return report;
-    if (!report) spdlog::warn("{}", report.error().message);
-    for (const auto& decision : plan.decisions) {
-        const auto pool = writer_->find_pool(decision.pool);
-        if (!pool) continue;
-        write_backends(decision, *pool);
-        if (auto r = writer_->set_slots(*pool, owners_of(decision, *pool, writer_->slot_count(*pool))); !r)
-            spdlog::error("pool {}: {}", decision.pool, r.error().message);
-    }
-    return report ? report : tables::ApplyReport{};
-}
-
 Result<void> Controller::publish() {
-    if (auto report = apply(plan_); !report) return tl::unexpected(report.error());
+    if (auto report = decisions_->apply(plan_); !report) return tl::unexpected(report.error());
     update_peers();
     // What tells tables that were filled from tables that were only made.
     if (auto r = writer_->set_config_digest(1); !r) return r;
@@ -430,7 +383,7 @@ void Controller::addresses_changed() {
     auto next = plan::make_plan(config_, node_view(), health_view(), overrides_);
     if (next.desired == plan_.desired) return;
     for (const auto& line : plan::diff_plan(plan_, next)) spdlog::info("addresses changed: {}", line);
-    if (auto report = apply(next); !report) {
+    if (auto report = decisions_->apply(next); !report) {
         spdlog::error("after a change of this node's addresses: {}", report.error().message);
         return;
     }
@@ -441,7 +394,8 @@ void Controller::addresses_changed() {
 void Controller::way_changed(const std::optional<net::NextHop>& before, const net::NextHop& now) {
     if (!before || before->reach != now.reach || before->mac != now.mac)
         spdlog::info("next hop of {}: {}{}{}", now.destination.to_string(), net::to_string(now.reach),
-                     now.mac.is_zero() ? "" : " at " + now.mac.to_string(), now.reason.empty() ? "" : ": " + now.reason);
+                     now.mac.is_zero() ? "" : " at " + now.mac.to_string(),
+                     now.reason.empty() ? "" : ": " + now.reason);
     const bool rewrite = path_table_->changed(now);
     if (!published_) return;
     const auto peers = peer_addresses();
@@ -451,8 +405,7 @@ void Controller::way_changed(const std::optional<net::NextHop>& before, const ne
         const auto& backends = config_.pools[i].backends;
         const bool concerned = std::any_of(backends.begin(), backends.end(),
                                            [&](const auto& backend) { return backend.address == now.destination; });
-        const auto pool = concerned ? writer_->find_pool(config_.pools[i].name) : std::nullopt;
-        if (pool) write_backends(plan_.decisions[i], *pool);
+        if (concerned) decisions_->write_backends(plan_.decisions[i]);
     }
 }
 
@@ -480,11 +433,13 @@ void Controller::update_peers() {
     if (local)
         for (const auto& address : peer_addresses()) {
             const auto* hop = path_table_->find(address);
-            if (hop && !hop->mac.is_zero() && hop->via == address && std::find(macs.begin(), macs.end(), hop->mac) == macs.end())
+            if (hop && !hop->mac.is_zero() && hop->via == address &&
+                std::find(macs.begin(), macs.end(), hop->mac) == macs.end())
                 macs.push_back(hop->mac);
             if (tunnelled) sources.push_back({address, address.is_v4() ? 32 : 128});
         }
-    if (tunnelled) sources.insert(sources.end(), config_.encap_source_prefix.begin(), config_.encap_source_prefix.end());
+    if (tunnelled)
+        sources.insert(sources.end(), config_.encap_source_prefix.begin(), config_.encap_source_prefix.end());
     const auto report = [](const Result<void>& result) {
         if (!result) spdlog::error("peers: {}", result.error().message);
     };
@@ -498,7 +453,8 @@ void Controller::update_peers() {
 void Controller::check_changed(const health::TargetKey& key, health::Verdict from, health::Verdict to,
                                const std::string& reason) {
     const auto level = to == health::Verdict::kDown ? spdlog::level::warn : spdlog::level::info;
-    spdlog::log(level, "check {}: {} -> {}: {}", key.to_string(), health::to_string(from), health::to_string(to), reason);
+    spdlog::log(level, "check {}: {} -> {}: {}", key.to_string(), health::to_string(from), health::to_string(to),
+                reason);
     if (!published_) return publish_if_ready();
     for (std::size_t i = 0; i < config_.pools.size(); ++i) {
         const auto& pool = config_.pools[i];
@@ -508,18 +464,15 @@ void Controller::check_changed(const health::TargetKey& key, health::Verdict fro
     }
 }
 
-// After a verdict or an override: decide again, and write what came of it. Slots first: they move connections.
+// After a verdict or an override: decide again, and write what came of it.
 void Controller::update_pool(std::size_t position) {
     const auto& pool = config_.pools[position];
     const auto overrides = overrides_.find(pool.name);
-    auto decision = plan::decide_pool(pool, pool_health(pool), overrides == overrides_.end() ? plan::PoolOverrides{} : overrides->second);
+    auto decision = plan::decide_pool(pool, pool_health(pool, *monitor_),
+                                      overrides == overrides_.end() ? plan::PoolOverrides{} : overrides->second);
     auto& present = plan_.decisions[position];
     if (decision == present) return;
-    if (const auto id = published_ ? writer_->find_pool(pool.name) : std::nullopt) {
-        if (auto stored = writer_->set_slots(*id, owners_of(decision, *id, writer_->slot_count(*id))); !stored)
-            spdlog::error("pool {}: {}", pool.name, stored.error().message);
-        write_backends(decision, *id);
-    }
+    if (published_) decisions_->update(decision);
     for (const auto& line : plan::diff_decision(present, decision)) spdlog::info("{}", line);
     present = std::move(decision);
 }
@@ -542,7 +495,8 @@ void Controller::stop() {
 
 // ---- Operator ----
 
-Result<std::pair<std::string, std::string>> Controller::find_backend(const std::string& pool, const std::string& name) const {
+Result<std::pair<std::string, std::string>> Controller::find_backend(const std::string& pool,
+                                                                     const std::string& name) const {
     std::vector<std::string> found;
     for (const auto& p : config_.pools) {
         if (!pool.empty() && p.name != pool) continue;
@@ -587,13 +541,17 @@ std::vector<std::string> Controller::reload_refusals(const config::Config& next)
     std::vector<std::string> lines;
     const auto node = config::choose_node(next, options_.node, host_name());
     if (!node) return {node.error().message};
-    if ((*node)->interfaces != node_.interfaces) lines.push_back("the node's interfaces changed: restart lbd (traffic is forwarded meanwhile)");
+    if ((*node)->interfaces != node_.interfaces)
+        lines.push_back("the node's interfaces changed: restart lbd (traffic is forwarded meanwhile)");
     if ((*node)->engine != node_.engine) lines.push_back("engine changed: restart lbd");
-    if ((*node)->address != node_.address || (*node)->address6 != node_.address6) lines.push_back("the node's address changed: restart lbd");
+    if ((*node)->address != node_.address || (*node)->address6 != node_.address6)
+        lines.push_back("the node's address changed: restart lbd");
     if (next.limits != config_.limits) lines.push_back("[limits] changed: restart lbd");
     if (next.hash_key_file != config_.hash_key_file) lines.push_back("hash_key_file changed: restart lbd");
-    if (next.encap_source_prefix != config_.encap_source_prefix) lines.push_back("encap_source_prefix changed: restart lbd");
-    if (next.metrics.enabled != config_.metrics.enabled || next.metrics.address != config_.metrics.address || next.metrics.port != config_.metrics.port)
+    if (next.encap_source_prefix != config_.encap_source_prefix)
+        lines.push_back("encap_source_prefix changed: restart lbd");
+    if (next.metrics.enabled != config_.metrics.enabled || next.metrics.address != config_.metrics.address ||
+        next.metrics.port != config_.metrics.port)
         lines.push_back("[metrics] changed: restart lbd");
     return lines;
 }
@@ -603,7 +561,8 @@ void Controller::drop_stale_overrides() {
     for (auto& [pool, backends] : overrides_) {
         const auto* p = config_.find_pool(pool);
         std::erase_if(backends, [&](const auto& entry) {
-            return !p || std::none_of(p->backends.begin(), p->backends.end(), [&](const auto& b) { return b.name == entry.first; });
+            return !p || std::none_of(p->backends.begin(), p->backends.end(),
+                                      [&](const auto& b) { return b.name == entry.first; });
         });
     }
     std::erase_if(overrides_, [](const auto& entry) { return entry.second.empty(); });
@@ -622,12 +581,13 @@ ReloadResult Controller::reload() {
         for (const auto& d : loaded.diagnostics) lines.push_back(d.to_string());
         return refuse("the file has errors", std::move(lines));
     }
-    if (auto lines = reload_refusals(*loaded.config); !lines.empty()) return refuse("needs a restart", std::move(lines));
+    if (auto lines = reload_refusals(*loaded.config); !lines.empty())
+        return refuse("needs a restart", std::move(lines));
 
     std::swap(config_, *loaded.config);  // the views below read config_
     auto next = plan::make_plan(config_, node_view(), health_view(), overrides_);
     if (published_) {
-        if (auto report = apply(next); !report) {
+        if (auto report = decisions_->apply(next); !report) {
             std::swap(config_, *loaded.config);
             return refuse(report.error().message, {});
         }

@@ -18,6 +18,7 @@
 #include "ctl/config/config.h"
 #include "ctl/health/health_monitor.h"
 #include "ctl/instance.h"
+#include "ctl/lbd/decision_writer.h"
 #include "ctl/lbd/paths.h"
 #include "ctl/net/kernel_net.h"
 #include "ctl/plan/planner.h"
@@ -97,12 +98,9 @@ class Controller {
     void tick();
 
     plan::NodeView node_view() const;
-    plan::PoolHealth pool_health(const config::Pool& pool) const;
     plan::HealthView health_view() const;
     std::vector<health::TargetSpec> wanted_checks(const plan::Plan& plan) const;
-    std::vector<std::uint16_t> owners_of(const plan::PoolDecision& decision, std::uint32_t pool, std::size_t slots) const;
 
-    Result<tables::ApplyReport> apply(const plan::Plan& plan);
     Result<void> publish();
     Result<void> attach();
     void publish_if_ready();
@@ -115,9 +113,9 @@ class Controller {
     std::vector<IpAddress> peer_addresses() const;
     void update_peers();
     void drop_stale_overrides();
-    void check_changed(const health::TargetKey& key, health::Verdict from, health::Verdict to, const std::string& reason);
+    void check_changed(const health::TargetKey& key, health::Verdict from, health::Verdict to,
+                       const std::string& reason);
     void update_pool(std::size_t position);
-    void write_backends(const plan::PoolDecision& decision, std::uint32_t pool);
     Result<std::pair<std::string, std::string>> find_backend(const std::string& pool, const std::string& backend) const;
     ChangeResult override_changed(const std::string& pool);
     std::vector<std::string> reload_refusals(const config::Config& next) const;
@@ -133,6 +131,7 @@ class Controller {
     std::optional<tables::TableWriter> writer_;
     std::unique_ptr<net::KernelNet> network_;
     std::unique_ptr<PathTable> path_table_;
+    std::optional<DecisionWriter> decisions_;
     std::unique_ptr<health::HealthMonitor> monitor_;
     std::vector<xdp::Attachment> attachments_;
 

@@ -22,10 +22,12 @@ std::string interface_name(const Controller& controller, std::uint32_t ifindex) 
 api::NextHopFacts next_hop_facts(const Controller& controller, const IpAddress& address) {
     const auto* hop = controller.paths().find(address);
     if (!hop) return {};
-    return {hop->via.to_string(), interface_name(controller, hop->ifindex), hop->mac.to_string(), hop->sendable(), hop->reason};
+    return {hop->via.to_string(), interface_name(controller, hop->ifindex), hop->mac.to_string(), hop->sendable(),
+            hop->reason};
 }
 
-std::vector<api::CheckFacts> check_facts(const Controller& controller, const config::Pool& pool, const config::Backend& backend) {
+std::vector<api::CheckFacts> check_facts(const Controller& controller, const config::Pool& pool,
+                                         const config::Backend& backend) {
     std::vector<api::CheckFacts> result;
     for (const auto& check : pool.checks) {
         const health::TargetKey key{backend.address, check};
@@ -40,7 +42,8 @@ std::vector<api::CheckFacts> check_facts(const Controller& controller, const con
 
 api::TrafficCounts traffic(const tables::Counts& counts) { return {counts.packets, counts.bytes, counts.syns}; }
 
-const plan::BackendDecision* find_decision(const Controller& controller, const std::string& pool, const std::string& name) {
+const plan::BackendDecision* find_decision(const Controller& controller, const std::string& pool,
+                                           const std::string& name) {
     for (const auto& decision : controller.plan().decisions)
         if (decision.pool == pool)
             for (const auto& backend : decision.backends)
@@ -53,9 +56,9 @@ void add_backends(const Controller& controller, const tables::Snapshot& snapshot
         for (const auto& backend : pool.backends) {
             const auto* decision = find_decision(controller, pool.name, backend.name);
             const bool up = backend.state == FL_BACKEND_HEALTHY || backend.state == FL_BACKEND_DRAINING;
-            input.backends.push_back({pool.name, backend.name, backend.address.to_string(), static_cast<int>(backend.tier),
-                                      traffic(backend.counts), up, decision ? decision->weight : 0,
-                                      decision && decision->eligible});
+            input.backends.push_back({pool.name, backend.name, backend.address.to_string(),
+                                      static_cast<int>(backend.tier), traffic(backend.counts), up,
+                                      decision ? decision->weight : 0, decision && decision->eligible});
         }
 }
 }  // namespace
@@ -92,7 +95,8 @@ api::MetricsInput metrics_input(const Controller& controller) {
                 if (!state) continue;
                 const auto seconds = milliseconds(state->last_duration()) / 1000;
                 input.checks.push_back({pool.name, backend.name, key.to_string(),
-                                        state->last_result() ? std::optional(seconds) : std::nullopt, state->failures()});
+                                        state->last_result() ? std::optional(seconds) : std::nullopt,
+                                        state->failures()});
             }
     for (const auto& usage : snapshot.usage) input.tables.push_back({usage.table, usage.used, usage.size});
     for (const auto& port : controller.attachments())

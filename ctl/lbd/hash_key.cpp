@@ -49,7 +49,7 @@ Result<void> create_file(const std::filesystem::path& file) {
 Result<HashKey> read_file(const std::filesystem::path& file) {
     const int fd = open(file.c_str(), O_RDONLY | O_CLOEXEC);
     if (fd < 0) return fail_errno("cannot read the hash key " + file.string(), errno);
-    struct stat status {};
+    struct stat status{};
     std::array<char, 64> text{};
     const bool known = fstat(fd, &status) == 0;
     const auto size = read(fd, text.data(), text.size());

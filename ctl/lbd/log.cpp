@@ -45,10 +45,14 @@ void start_log() {
 
 void set_log_level(config::LogLevel level) {
     switch (level) {
-        case config::LogLevel::kDebug: return spdlog::set_level(spdlog::level::debug);
-        case config::LogLevel::kInfo: return spdlog::set_level(spdlog::level::info);
-        case config::LogLevel::kWarning: return spdlog::set_level(spdlog::level::warn);
-        case config::LogLevel::kError: return spdlog::set_level(spdlog::level::err);
+        case config::LogLevel::kDebug:
+            return spdlog::set_level(spdlog::level::debug);
+        case config::LogLevel::kInfo:
+            return spdlog::set_level(spdlog::level::info);
+        case config::LogLevel::kWarning:
+            return spdlog::set_level(spdlog::level::warn);
+        case config::LogLevel::kError:
+            return spdlog::set_level(spdlog::level::err);
     }
 }
 

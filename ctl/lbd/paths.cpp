@@ -24,7 +24,8 @@ Path PathTable::resolve(const net::NextHop& hop) {
     }
     const auto port = ports_.find(hop.ifindex);
     const bool usable = hop.sendable() && port != ports_.end();
-    if (auto stored = writer_.set_nexthop(found->second, usable ? hop.mac : MacAddress{}, usable ? port->second : 0); !stored)
+    if (auto stored = writer_.set_nexthop(found->second, usable ? hop.mac : MacAddress{}, usable ? port->second : 0);
+        !stored)
         spdlog::error("next hop {}: {}", hop.via.to_string(), stored.error().message);
     return {found->second, std::min<std::uint32_t>(hop.mtu, 0xffff)};
 }

@@ -35,7 +35,8 @@ Result<Change> parse_change(const std::string& body) {
             change.backend = value.get<std::string>();
         } else if (key == "pool" && (value.is_string() || value.is_null())) {
             change.pool = value.is_null() ? "" : value.get<std::string>();
-        } else if (key == "weight" && (value.is_null() || (value.is_number_unsigned() && value.get<std::uint64_t>() <= 65535))) {
+        } else if (key == "weight" &&
+                   (value.is_null() || (value.is_number_unsigned() && value.get<std::uint64_t>() <= 65535))) {
             change.has_weight = true;
             if (!value.is_null()) change.weight = value.get<std::uint32_t>();
         } else {
@@ -51,7 +52,9 @@ Result<std::unique_ptr<Server>> Server::create(boost::asio::io_context& io, Cont
     std::unique_ptr<Server> server(new Server(io, controller));
     auto* raw = server.get();
     const auto& socket = controller.options().paths.socket;
-    if (auto r = raw->http_.listen_unix(socket, [raw](const api::Request& request, api::Reply reply) { raw->answer(request, reply); }); !r)
+    if (auto r = raw->http_.listen_unix(
+            socket, [raw](const api::Request& request, api::Reply reply) { raw->answer(request, reply); });
+        !r)
         return tl::unexpected(r.error());
     const auto& metrics = controller.config().metrics;
     if (!metrics.enabled) return server;
@@ -105,8 +108,9 @@ api::Response Server::change(const api::Request& request) {
     auto wanted = parse_change(request.body);
     if (!wanted) return error(400, wanted.error().message);
     if (request.path == "/v1/weight" && !wanted->has_weight) return error(400, "\"weight\" is missing");
-    auto changed = request.path == "/v1/weight" ? controller_.set_weight(wanted->pool, wanted->backend, wanted->weight)
-                                                : controller_.set_drained(wanted->pool, wanted->backend, request.path == "/v1/drain");
+    auto changed = request.path == "/v1/weight"
+                       ? controller_.set_weight(wanted->pool, wanted->backend, wanted->weight)
+                       : controller_.set_drained(wanted->pool, wanted->backend, request.path == "/v1/drain");
     if (!changed) return error(status_of(changed.error()), changed.error().message);
     return good({{"changed", *changed}});
 }

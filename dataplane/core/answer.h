@@ -58,8 +58,8 @@ FL_INLINE int fl_answer_nd(struct fl_engine *e, struct fl_packet *p, __u64 own) 
     vip_low = fl_load64(&nd->target[2]);
     fl_write_eth(eth, asker, own, FL_ETHERTYPE_IPV6);
     fl_store32(ip, 0x60);
-    fl_store32(&ip->length, (__u32)fl_htons(sizeof(*nd)) | ((__u32)FL_PROTO_ICMPV6 << 16) |
-                                ((__u32)FL_ND_HOP_LIMIT << 24));
+    fl_store32(&ip->length,
+               (__u32)fl_htons(sizeof(*nd)) | ((__u32)FL_PROTO_ICMPV6 << 16) | ((__u32)FL_ND_HOP_LIMIT << 24));
     fl_store64(&ip->source[0], vip_high);
     fl_store64(&ip->source[2], vip_low);
     fl_store64(&ip->destination[0], high);
@@ -69,8 +69,8 @@ FL_INLINE int fl_answer_nd(struct fl_engine *e, struct fl_packet *p, __u64 own) 
     nd->option_type = 2;
     nd->option_length = 1;
     fl_mac_store(nd->option_mac, own);
-    nd->icmp.checksum =
-        fl_checksum_fold(fl_checksum_pseudo6(ip, sizeof(*nd), FL_PROTO_ICMPV6) + fl_checksum_words(nd, sizeof(*nd) / 4));
+    nd->icmp.checksum = fl_checksum_fold(fl_checksum_pseudo6(ip, sizeof(*nd), FL_PROTO_ICMPV6) +
+                                         fl_checksum_words(nd, sizeof(*nd) / 4));
     return 0;
 }
 
@@ -249,13 +249,18 @@ FL_INLINE int fl_apply_answer(struct fl_engine *e, struct fl_packet *p, const st
     if (!port) return -1;
     own = port->mac;
     switch (d->reason) {
-        case FL_REASON_ARP: return fl_answer_arp(p, own);
-        case FL_REASON_ND: return fl_answer_nd(e, p, own);
-        case FL_REASON_ECHO: return v4 ? fl_answer_echo4(p, own) : fl_answer_echo6(p, own);
+        case FL_REASON_ARP:
+            return fl_answer_arp(p, own);
+        case FL_REASON_ND:
+            return fl_answer_nd(e, p, own);
+        case FL_REASON_ECHO:
+            return v4 ? fl_answer_echo4(p, own) : fl_answer_echo6(p, own);
         case FL_REASON_RESET:
             return v4 ? fl_answer_reset4(e, p, own, d->length) : fl_answer_reset6(e, p, own, d->length);
-        case FL_REASON_UNREACHABLE: return v4 ? fl_answer_unreachable4(e, p, own) : fl_answer_unreachable6(e, p, own);
-        default: return -1;
+        case FL_REASON_UNREACHABLE:
+            return v4 ? fl_answer_unreachable4(e, p, own) : fl_answer_unreachable6(e, p, own);
+        default:
+            return -1;
     }
 }
 

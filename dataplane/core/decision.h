@@ -32,8 +32,8 @@ struct fl_decision {
     __u8 forward; /* enum fl_forward */
     __u8 family;
     __u8 syn;
-    __u8 unwrap; /* bytes of outer IP header to take off */
-    __u16 port;  /* to transmit by */
+    __u8 unwrap;  /* bytes of outer IP header to take off */
+    __u16 port;   /* to transmit by */
     __u32 length; /* of the IP packet */
     __u32 frame;
     __u64 destination_mac; /* fl_mac_word */

@@ -34,8 +34,7 @@ FL_INLINE __u32 fl_find_vip(struct fl_engine *e, const struct fl_meta *meta, con
                             const struct fl_vip **found) {
     __u64 index = fl_read_id(&meta->vip_index);
     __u64 h = fl_index_hash_vip(address, FL_INDEX_SEED(index));
-    const struct fl_index_bucket *bucket =
-        fl_at_vip_index(e, FL_INDEX_BASE(index) + ((__u32)h & FL_INDEX_MASK(index)));
+    const struct fl_index_bucket *bucket = fl_at_vip_index(e, FL_INDEX_BASE(index) + ((__u32)h & FL_INDEX_MASK(index)));
     if (!bucket) return 0;
     for (__u32 i = 0; i < FL_BUCKET_WORDS; i++) {
         __u64 word = fl_read_id(&bucket->words[i]);
@@ -71,8 +70,8 @@ FL_INLINE __u32 fl_find_service_exact(struct fl_engine *e, const struct fl_meta 
 }
 
 /* The exact port first, then "any" (DESIGN section 5 step 4). */
-FL_INLINE __u32 fl_find_service(struct fl_engine *e, const struct fl_meta *meta, __u32 vip, __be16 port,
-                                __u8 protocol, const struct fl_service **found) {
+FL_INLINE __u32 fl_find_service(struct fl_engine *e, const struct fl_meta *meta, __u32 vip, __be16 port, __u8 protocol,
+                                const struct fl_service **found) {
     __u32 id = fl_find_service_exact(e, meta, vip, port, protocol, found);
     if (fl_likely(id)) return id;
     return fl_find_service_exact(e, meta, vip, 0, protocol, found);

@@ -16,14 +16,14 @@
 #define FL_MAGIC 0x644c4646u /* "FFLd" */
 #define FL_ABI 1u            /* one up whenever anything in this file changes shape or meaning */
 
-#define FL_NAME_BYTES 64    /* of an entry in the name table, with the terminating zero */
-#define FL_MAX_PEERS 16     /* other balancers that meta can name; a fleet with local backends is smaller still */
-#define FL_MAX_SOURCES 16   /* prefixes from which encapsulated packets are accepted */
-#define FL_BUCKET_WORDS 8   /* words of an index or pin bucket: one 64-byte line */
+#define FL_NAME_BYTES 64  /* of an entry in the name table, with the terminating zero */
+#define FL_MAX_PEERS 16   /* other balancers that meta can name; a fleet with local backends is smaller still */
+#define FL_MAX_SOURCES 16 /* prefixes from which encapsulated packets are accepted */
+#define FL_BUCKET_WORDS 8 /* words of an index or pin bucket: one 64-byte line */
 #define FL_SLOTS_PER_LINE 16
-#define FL_HASH_ADDENDS 10  /* 32-bit words of an IPv6 5-tuple: 4 + 4 + ports + protocol */
+#define FL_HASH_ADDENDS 10    /* 32-bit words of an IPv6 5-tuple: 4 + 4 + ports + protocol */
 #define FL_NO_BACKEND 0x7fffu /* of a slot's owner or previous */
-#define FL_MAX_WORKERS 32   /* DPDK workers that may read the tables at one time */
+#define FL_MAX_WORKERS 32     /* DPDK workers that may read the tables at one time */
 
 union fl_address {
     __u8 bytes[16];
@@ -36,10 +36,10 @@ FL_ASSERT(sizeof(union fl_address) == 16, "address");
 #define FL_META_DECAP 1u /* unwrap what is encapsulated to this node for a VIP (it has a local backend) */
 
 /* An index word: where an index lies and how it is hashed. One store moves every reader to a new index. */
-#define FL_INDEX_WORD(base, log2_buckets, seed)                                                                       \
-    ((__u64)(__u32)(base) | ((__u64)((log2_buckets)&0xff) << 32) | ((__u64)((seed)&0xffffff) << 40))
-#define FL_INDEX_BASE(word) ((__u32)(word))                          /* first bucket */
-#define FL_INDEX_MASK(word) ((1u << (((word) >> 32) & 31)) - 1)      /* buckets - 1 */
+#define FL_INDEX_WORD(base, log2_buckets, seed) \
+    ((__u64)(__u32)(base) | ((__u64)((log2_buckets) & 0xff) << 32) | ((__u64)((seed) & 0xffffff) << 40))
+#define FL_INDEX_BASE(word) ((__u32)(word))                     /* first bucket */
+#define FL_INDEX_MASK(word) ((1u << (((word) >> 32) & 31)) - 1) /* buckets - 1 */
 #define FL_INDEX_SEED(word) ((__u32)((word) >> 40))
 
 struct fl_source { /* accepted if (address & mask) == address, over 128 bits */
@@ -56,7 +56,7 @@ struct fl_limits {
     __u32 slots; /* a multiple of FL_SLOTS_PER_LINE */
     __u32 pins;  /* a power of two, at least FL_BUCKET_WORDS */
     __u32 fragments;
-    __u32 strides;  /* CPUs plus FL_MAX_WORKERS: writers of counters, throttles and rings */
+    __u32 strides; /* CPUs plus FL_MAX_WORKERS: writers of counters, throttles and rings */
     __u32 nexthops;
     __u32 names;
     __u32 ports;
@@ -68,17 +68,17 @@ FL_ASSERT(sizeof(struct fl_limits) == 64, "limits");
 
 struct fl_meta {
     /* Lines 0 and 1: what every packet reads. */
-    __u64 vip_index;     /* word: FL_INDEX_WORD of the vip_index table */
-    __u64 service_index; /* word */
-    __u64 hash_multipliers[2];               /* odd; dataplane/core/hash.h */
+    __u64 vip_index;           /* word: FL_INDEX_WORD of the vip_index table */
+    __u64 service_index;       /* word */
+    __u64 hash_multipliers[2]; /* odd; dataplane/core/hash.h */
     __u32 hash_addends[FL_HASH_ADDENDS];
-    __u32 flags; /* word: FL_META_* */
-    __u32 peer_count; /* word */
+    __u32 flags;             /* word: FL_META_* */
+    __u32 peer_count;        /* word */
     union fl_address encap4; /* outer source: word 3 | (hash & encap4_mask); all zero = no IPv4 tunnel from here */
     union fl_address encap6; /* likewise; the low 32 bits vary */
     __be32 encap4_mask;      /* host bits of encap_source_prefix, 0 = fixed */
     __be32 encap6_mask;
-    __u32 source_count; /* word */
+    __u32 source_count;       /* word */
     __u32 answers_per_second; /* word: per CPU; 0 = none (RST, unreachable, echo) */
     /* Steered once: the MAC addresses of the other balancers, as 48-bit words (fl_mac_word). */
     __u64 peers[FL_MAX_PEERS];
@@ -86,10 +86,10 @@ struct fl_meta {
     struct fl_source sources[FL_MAX_SOURCES];
     /* What the data path never reads. */
     __u32 magic, abi;
-    __u32 size;        /* of this struct */
-    __u32 hash_key_id; /* tells two keys apart, and tells nothing else of them */
-    __u64 name_generation; /* word: one up whenever an entry of the name table changes */
-    __u64 created_realtime_ns;   /* CLOCK_REALTIME when the tables were made */
+    __u32 size;                   /* of this struct */
+    __u32 hash_key_id;            /* tells two keys apart, and tells nothing else of them */
+    __u64 name_generation;        /* word: one up whenever an entry of the name table changes */
+    __u64 created_realtime_ns;    /* CLOCK_REALTIME when the tables were made */
     __u64 controller_realtime_ns; /* word: CLOCK_REALTIME, stored every second by a live controller, for people only */
     __u32 controller_pid;         /* word */
     __u32 engine;                 /* word: enum fl_engine_kind */
@@ -141,12 +141,12 @@ FL_ASSERT(sizeof(struct fl_service) == 16, "service");
 #define FL_SLOTS_MASK(word) ((__u32)((word) >> 32))
 
 struct fl_pool {
-    __u64 slots;        /* word: FL_SLOTS_WORD(first slot, slots - 1); the base is a multiple of the number of slots
+    __u64 slots;         /* word: FL_SLOTS_WORD(first slot, slots - 1); the base is a multiple of the number of slots
                            or, for fewer than a line, of FL_SLOTS_PER_LINE */
-    __u32 backend_base; /* word: global index of pool-local backend 0 */
+    __u32 backend_base;  /* word: global index of pool-local backend 0 */
     __u32 backend_count; /* word: room in the range; local indexes are below it */
-    __u32 local;        /* word: pool-local index of this node's own backend, or FL_NO_BACKEND */
-    __u32 flags;        /* word: FL_POOL_* */
+    __u32 local;         /* word: pool-local index of this node's own backend, or FL_NO_BACKEND */
+    __u32 flags;         /* word: FL_POOL_* */
     __u32 idle_timeout_s;
     __u32 name;
     __u64 reserved[4];
@@ -154,10 +154,10 @@ struct fl_pool {
 FL_ASSERT(sizeof(struct fl_pool) == 64, "pool");
 
 /* A slot: owner 15, previous 15, lookup 1, learning 1 (DESIGN section 6). */
-#define FL_SLOT_WORD(owner, previous, lookup, learning)                                                               \
+#define FL_SLOT_WORD(owner, previous, lookup, learning) \
     ((__u32)(owner) | ((__u32)(previous) << 15) | ((__u32)(lookup) << 30) | ((__u32)(learning) << 31))
 #define FL_SLOT_SETTLED(owner) FL_SLOT_WORD(owner, owner, 0, 0)
-#define FL_SLOT_OWNER(word) ((word)&0x7fff)
+#define FL_SLOT_OWNER(word) ((word) & 0x7fff)
 #define FL_SLOT_PREVIOUS(word) (((word) >> 15) & 0x7fff)
 #define FL_SLOT_LOOKUP (1u << 30)
 #define FL_SLOT_LEARNING (1u << 31)
@@ -173,12 +173,18 @@ struct fl_stamp { /* coarse CLOCK_MONOTONIC in units of 2^32 ns / 1024 (FL_STAMP
 #define FL_STAMP_SHIFT 22
 
 enum fl_forward { FL_FORWARD_L2DSR, FL_FORWARD_IPIP, FL_FORWARD_LOCAL, FL_FORWARD_GUE, FL_FORWARD_NAT };
-enum fl_backend_state { FL_BACKEND_UNKNOWN, FL_BACKEND_HEALTHY, FL_BACKEND_UNHEALTHY, FL_BACKEND_DRAINING, FL_BACKEND_DEAD };
+enum fl_backend_state {
+    FL_BACKEND_UNKNOWN,
+    FL_BACKEND_HEALTHY,
+    FL_BACKEND_UNHEALTHY,
+    FL_BACKEND_DRAINING,
+    FL_BACKEND_DEAD
+};
 
 /* fl_backend.state: {state 8, MTU 16, next hop 24, reserved 16}; MTU in bytes of the largest IP packet to the next hop */
-#define FL_BACKEND_WORD(state, mtu, nexthop)                                                                          \
-    ((__u64)((state)&0xff) | ((__u64)((mtu)&0xffff) << 8) | ((__u64)((nexthop)&0xffffff) << 24))
-#define FL_BACKEND_STATE(word) ((__u32)(word)&0xff)
+#define FL_BACKEND_WORD(state, mtu, nexthop) \
+    ((__u64)((state) & 0xff) | ((__u64)((mtu) & 0xffff) << 8) | ((__u64)((nexthop) & 0xffffff) << 24))
+#define FL_BACKEND_STATE(word) ((__u32)(word) & 0xff)
 #define FL_BACKEND_MTU(word) ((__u32)((word) >> 8) & 0xffff)
 #define FL_BACKEND_NEXTHOP(word) ((__u32)((word) >> 24) & 0xffffff)
 
@@ -199,16 +205,16 @@ FL_ASSERT(sizeof(struct fl_backend) == 64, "backend");
 struct fl_nexthop {
     __u64 word;
 };
-#define FL_NEXTHOP_WORD(mac_word, port) (((__u64)(mac_word)&0xffffffffffffULL) | ((__u64)(port) << 48))
-#define FL_NEXTHOP_MAC(word) ((word)&0xffffffffffffULL)
+#define FL_NEXTHOP_WORD(mac_word, port) (((__u64)(mac_word) & 0xffffffffffffULL) | ((__u64)(port) << 48))
+#define FL_NEXTHOP_MAC(word) ((word) & 0xffffffffffffULL)
 #define FL_NEXTHOP_PORT(word) ((__u32)((word) >> 48))
 
 struct fl_port { /* index = port number, from 1; ifindex 0 = none */
     __u64 mac;   /* as a next hop's MAC */
     __u32 ifindex;
-    __u32 mtu;   /* of the interface, bytes of IP */
+    __u32 mtu;            /* of the interface, bytes of IP */
     __u32 saved_features; /* what attaching switched off and detaching restores: FL_FEATURE_* */
-    __u32 mode;  /* enum fl_engine_kind it is attached in */
+    __u32 mode;           /* enum fl_engine_kind it is attached in */
     char name[16];
     __u64 reserved[3];
 };
@@ -234,7 +240,7 @@ FL_ASSERT(sizeof(struct fl_counter) == 32, "counter");
 #define FL_COUNTER_BACKEND(limits_, index) (FL_REASONS_RESERVED + (limits_)->services + (index))
 #define FL_COUNTER_STRIDE(limits_) (FL_REASONS_RESERVED + (limits_)->services + (limits_)->backends)
 
-struct fl_throttle { /* a token bucket of answers, one per stride; a line each, so that CPUs do not share */
+struct fl_throttle {   /* a token bucket of answers, one per stride; a line each, so that CPUs do not share */
     __u64 refilled_ns; /* coarse monotonic */
     __u64 tokens;
     __u64 reserved[6];
@@ -246,8 +252,8 @@ struct fl_ring_line {
 };
 
 struct fl_worker { /* a reader that is not the kernel: quiescent-state reclamation by epoch */
-    __u64 epoch; /* word: one up between two bursts; odd = may hold references, even = quiescent */
-    __u32 pid;   /* word: 0 = free; a dead pid is passed over */
+    __u64 epoch;   /* word: one up between two bursts; odd = may hold references, even = quiescent */
+    __u32 pid;     /* word: 0 = free; a dead pid is passed over */
     __u32 reserved32;
     __u64 started; /* word: start time of that process in ticks (proc(5), field 22), so that a pid used again is not
                       taken for the worker; 0 = not known */
@@ -263,26 +269,26 @@ struct fl_name {
 /* X(table, element struct, number of elements as an expression over `l`, a const struct fl_limits *).
  * Index tables hold two indexes side by side, so that a new one is built beside the one in use; with one bucket a key,
  * eight words a bucket, a bucket overflows about once in a million, and then the builder takes another seed. */
-#define FL_TABLE_LIST(X)                                                                                              \
-    X(meta, struct fl_meta, 1u)                                                                                       \
-    X(roles, struct fl_role, l->roles)                                                                                \
-    X(vip_index, struct fl_index_bucket, 2u * l->vips)                                                                \
-    X(vips, struct fl_vip, l->vips)                                                                                   \
-    X(service_index, struct fl_index_bucket, 2u * l->services)                                                        \
-    X(services, struct fl_service, l->services)                                                                       \
-    X(pools, struct fl_pool, l->pools)                                                                                \
-    X(slots, struct fl_slot_line, l->slots / FL_SLOTS_PER_LINE)                                                       \
-    X(stamps, struct fl_stamp, l->slots)                                                                              \
-    X(backends, struct fl_backend, l->backends)                                                                       \
-    X(nexthops, struct fl_nexthop, l->nexthops)                                                                       \
-    X(ports, struct fl_port, l->ports)                                                                                \
-    X(pins, struct fl_pin_bucket, l->pins / FL_BUCKET_WORDS)                                                          \
-    X(fragments, struct fl_pin_bucket, l->fragments / FL_BUCKET_WORDS)                                                \
-    X(counters, struct fl_counter, l->strides * FL_COUNTER_STRIDE(l))                                                 \
-    X(baselines, struct fl_counter, FL_COUNTER_STRIDE(l))                                                             \
-    X(throttles, struct fl_throttle, l->strides)                                                                      \
-    X(rings, struct fl_ring_line, l->rings)                                                                           \
-    X(workers, struct fl_worker, FL_MAX_WORKERS)                                                                      \
+#define FL_TABLE_LIST(X)                                               \
+    X(meta, struct fl_meta, 1u)                                        \
+    X(roles, struct fl_role, l->roles)                                 \
+    X(vip_index, struct fl_index_bucket, 2u * l->vips)                 \
+    X(vips, struct fl_vip, l->vips)                                    \
+    X(service_index, struct fl_index_bucket, 2u * l->services)         \
+    X(services, struct fl_service, l->services)                        \
+    X(pools, struct fl_pool, l->pools)                                 \
+    X(slots, struct fl_slot_line, l->slots / FL_SLOTS_PER_LINE)        \
+    X(stamps, struct fl_stamp, l->slots)                               \
+    X(backends, struct fl_backend, l->backends)                        \
+    X(nexthops, struct fl_nexthop, l->nexthops)                        \
+    X(ports, struct fl_port, l->ports)                                 \
+    X(pins, struct fl_pin_bucket, l->pins / FL_BUCKET_WORDS)           \
+    X(fragments, struct fl_pin_bucket, l->fragments / FL_BUCKET_WORDS) \
+    X(counters, struct fl_counter, l->strides* FL_COUNTER_STRIDE(l))   \
+    X(baselines, struct fl_counter, FL_COUNTER_STRIDE(l))              \
+    X(throttles, struct fl_throttle, l->strides)                       \
+    X(rings, struct fl_ring_line, l->rings)                            \
+    X(workers, struct fl_worker, FL_MAX_WORKERS)                       \
     X(names, struct fl_name, l->names)
 
 #endif

@@ -66,8 +66,7 @@ FL_INLINE int fl_apply_ipip6(struct fl_engine *e, struct fl_packet *p, const str
     inner->hop_limit--;
     fl_write_eth(eth, d->destination_mac, d->source_mac, FL_ETHERTYPE_IPV6);
     fl_store32(outer, fl_load32(inner)); /* version, class with ECN, flow label */
-    fl_store32(&outer->length,
-               (__u32)fl_htons(d->length) | ((__u32)FL_PROTO_IPV6 << 16) | ((__u32)FL_OUTER_TTL << 24));
+    fl_store32(&outer->length, (__u32)fl_htons(d->length) | ((__u32)FL_PROTO_IPV6 << 16) | ((__u32)FL_OUTER_TTL << 24));
     fl_store64(&outer->source[0], meta->encap6.halves[0]);
     fl_store32(&outer->source[2], meta->encap6.words[2]);
     fl_store32(&outer->source[3], meta->encap6.words[3] | ((__u32)(d->hash >> 32) & meta->encap6_mask));

@@ -121,7 +121,7 @@ struct fl_arp { /* RFC 826, Ethernet and IPv4 */
 struct fl_nd { /* RFC 4861 sections 4.3 and 4.4, with one link-layer address option */
     struct fl_icmp icmp;
     __be32 target[4];
-    __u8 option_type; /* 1 source, 2 target link-layer address */
+    __u8 option_type;   /* 1 source, 2 target link-layer address */
     __u8 option_length; /* in units of 8 bytes */
     __u8 option_mac[6];
 } FL_WIRE;

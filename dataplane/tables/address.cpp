@@ -96,8 +96,10 @@ Result<MacAddress> MacAddress::parse(std::string_view text) {
     const std::string copy(text);
     int used = 0;
     auto& b = mac.bytes;
-    if (copy.size() != 17 || std::sscanf(copy.c_str(), "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &b[0], &b[1], &b[2],
-                                         &b[3], &b[4], &b[5], &used) != 6 || used != 17)
+    if (copy.size() != 17 ||
+        std::sscanf(copy.c_str(), "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
+                    &used) != 6 ||
+        used != 17)
         return fail("'" + copy + "' is not a MAC address", EINVAL);
     return mac;
 }

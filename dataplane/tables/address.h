@@ -71,7 +71,6 @@ struct MacAddress {
 template <>
 struct std::hash<fairlead::IpAddress> {
     std::size_t operator()(const fairlead::IpAddress& a) const noexcept {
-        return std::hash<std::string_view>{}(
-            {reinterpret_cast<const char*>(a.bytes().data()), a.bytes().size()});
+        return std::hash<std::string_view>{}({reinterpret_cast<const char*>(a.bytes().data()), a.bytes().size()});
     }
 };

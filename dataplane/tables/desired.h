@@ -14,9 +14,9 @@ namespace fairlead::tables {
 
 struct DesiredVip {
     IpAddress address;
-    bool reset = true;        // FL_VIP_RESET
-    bool local = false;       // FL_VIP_LOCAL
-    std::uint32_t role = 0;   // index of the role word
+    bool reset = true;       // FL_VIP_RESET
+    bool local = false;      // FL_VIP_LOCAL
+    std::uint32_t role = 0;  // index of the role word
     auto operator<=>(const DesiredVip&) const = default;
 };
 
@@ -30,7 +30,7 @@ struct DesiredBackend {
 
 struct DesiredPool {
     std::string name;
-    std::uint32_t flags = 0;  // FL_POOL_*
+    std::uint32_t flags = 0;     // FL_POOL_*
     std::uint32_t slots = 1024;  // power of two
     std::uint32_t idle_timeout_s = 3600;
     std::vector<DesiredBackend> backends;

@@ -15,8 +15,8 @@ tables::DesiredPool pool(std::string name, fl_forward forward, std::uint32_t slo
     result.name = std::move(name);
     result.slots = slots;
     for (std::uint32_t i = 0; i < backends; ++i)
-        result.backends.push_back({"b" + std::to_string(i), address((v6 ? "2001:db8:1::" : "198.51.100.") + std::to_string(i + 1)),
-                                   forward, 0});
+        result.backends.push_back({"b" + std::to_string(i),
+                                   address((v6 ? "2001:db8:1::" : "198.51.100.") + std::to_string(i + 1)), forward, 0});
     return result;
 }
 
@@ -93,7 +93,9 @@ Result<void> BenchTables::fill() {
     for (const auto& pool : wanted.pools) {
         const auto id = w.find_pool(pool.name).value();
         for (const auto& backend : pool.backends)
-            if (auto r = w.set_backend_state(id, *w.find_backend(id, backend.name), FL_BACKEND_HEALTHY, 1500, nexthop_); !r) return r;
+            if (auto r = w.set_backend_state(id, *w.find_backend(id, backend.name), FL_BACKEND_HEALTHY, 1500, nexthop_);
+                !r)
+                return r;
     }
     return {};
 }

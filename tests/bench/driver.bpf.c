@@ -188,8 +188,8 @@ int verify_ipip4(struct xdp_md *ctx) {
         return XDP_DROP;
     }
     s->bytes += ctx->data_end - ctx->data;
-    if (outer->protocol != FL_PROTO_IPIP || outer->ttl != 64 || header_sum(outer) != 0xffff || header_sum(inner) != 0xffff ||
-        fl_load32(&inner->destination) != *(__u32 *)(c->header + 30) ||
+    if (outer->protocol != FL_PROTO_IPIP || outer->ttl != 64 || header_sum(outer) != 0xffff ||
+        header_sum(inner) != 0xffff || fl_load32(&inner->destination) != *(__u32 *)(c->header + 30) ||
         *(__u16 *)(ports + 2) != *(__u16 *)(c->header + 36) || inner->ttl != c->header[22] - 1)
         s->faults++;
     s->by_backend[fl_ntohl(fl_load32(&outer->destination)) & 255]++;

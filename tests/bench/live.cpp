@@ -39,9 +39,11 @@ class VethPair {
         pair.generator_ns_ = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
         const auto other = "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(pair.program_ns_);
         const auto commands = "ip link add g0 type veth peer name d0 && ip link set d0 netns " + other +
-                              " && ip link set lo up && ip link set g0 up && nsenter --net=" + other + " ip link set d0 up";
+                              " && ip link set lo up && ip link set g0 up && nsenter --net=" + other +
+                              " ip link set d0 up";
         if (std::system(commands.c_str()) != 0) return fail("cannot make a veth pair");
-        if (auto r = pair.describe("g0", pair.generator_index, pair.generator_mac); !r) return tl::unexpected(r.error());
+        if (auto r = pair.describe("g0", pair.generator_index, pair.generator_mac); !r)
+            return tl::unexpected(r.error());
         pair.enter_program();
         if (auto r = pair.describe("d0", pair.program_index, pair.program_mac); !r) return tl::unexpected(r.error());
         return pair;
@@ -84,7 +86,8 @@ double median(std::vector<double> values) {
 
 class Live {
   public:
-    Live(BenchTables& tables, fl_driver* driver, const VethPair& pair) : tables_(tables), driver_(driver), pair_(pair) {}
+    Live(BenchTables& tables, fl_driver* driver, const VethPair& pair)
+        : tables_(tables), driver_(driver), pair_(pair) {}
 
     Result<void> prepare() {
         if (auto r = tables_.set_path(pair_.program_index, pair_.program_mac, pair_.generator_mac); !r) return r;
@@ -122,12 +125,16 @@ class Live {
         bpf_link_update(sink_link_, bpf_program__fd(driver_->progs.sink), nullptr);
         if (!sent) return tl::unexpected(sent.error());
         const auto seen = sink();
-        if (seen.faults) return fail("verification: " + std::to_string(seen.faults) + " of " + std::to_string(seen.packets) + " frames are wrong");
+        if (seen.faults)
+            return fail("verification: " + std::to_string(seen.faults) + " of " + std::to_string(seen.packets) +
+                        " frames are wrong");
         for (std::uint32_t i = 1; i <= kBackends && flow_mask; ++i) {
-            const double share = static_cast<double>(seen.by_backend[i]) * kBackends / static_cast<double>(seen.packets);
+            const double share =
+                static_cast<double>(seen.by_backend[i]) * kBackends / static_cast<double>(seen.packets);
             worst_share = std::max(worst_share, std::abs(share - 1));
         }
-        if (worst_share > 0.05) return fail("verification: a backend's share is " + std::to_string(worst_share) + " off");
+        if (worst_share > 0.05)
+            return fail("verification: a backend's share is " + std::to_string(worst_share) + " off");
         return {};
     }
 
@@ -195,7 +202,8 @@ class Live {
         while (sink().packets < kRepeat && std::chrono::steady_clock::now() < deadline) usleep(100);
         const std::chrono::duration<double, std::nano> took = std::chrono::steady_clock::now() - start;
         const auto arrived = sink().packets;
-        if (arrived != kRepeat) return fail("live frames: " + std::to_string(arrived) + " of " + std::to_string(kRepeat) + " arrived");
+        if (arrived != kRepeat)
+            return fail("live frames: " + std::to_string(arrived) + " of " + std::to_string(kRepeat) + " arrived");
         return took.count() / kRepeat;
     }
 

@@ -17,8 +17,8 @@
 #include "ctl/plan/maglev.h"
 #include "dataplane/core/checksum.h"
 #include "dataplane/tables/counters.h"
-#include "tests/bench/bench_tables.h"
 #include "driver.skel.h"
+#include "tests/bench/bench_tables.h"
 #include "tests/bench/driver.h"
 #include "tests/bench/live.h"
 #include "xdp/program.h"
@@ -104,7 +104,8 @@ struct Expectation {
 
 class Bench {
   public:
-    Bench(BenchTables& tables, fl_driver* driver, std::uint32_t repeat) : tables_(tables), driver_(driver), repeat_(repeat) {}
+    Bench(BenchTables& tables, fl_driver* driver, std::uint32_t repeat)
+        : tables_(tables), driver_(driver), repeat_(repeat) {}
 
     Result<void> run(Case& c) {
         if (auto set = configure(c); !set) return set;
@@ -118,7 +119,8 @@ class Bench {
         options.data_size_out = static_cast<__u32>(out.size());
         options.repeat = static_cast<int>(repeat_);
         const auto start = std::chrono::steady_clock::now();
-        if (const int error = bpf_prog_test_run_opts(c.driver, &options); error) return fail_errno("test run of " + c.name, -error);
+        if (const int error = bpf_prog_test_run_opts(c.driver, &options); error)
+            return fail_errno("test run of " + c.name, -error);
         const std::chrono::duration<double, std::nano> took = std::chrono::steady_clock::now() - start;
         c.samples.push_back(took.count() / repeat_);
         out.resize(options.data_size_out);
@@ -132,7 +134,8 @@ class Bench {
         config.flow_mask = c.flow_mask;
         std::memcpy(config.header, c.frame.data(), sizeof(config.header));
         const std::uint32_t zero = 0;
-        if (bpf_map_update_elem(bpf_map__fd(driver_->maps.bench_config), &zero, &config, BPF_ANY)) return fail_errno("bench_config", errno);
+        if (bpf_map_update_elem(bpf_map__fd(driver_->maps.bench_config), &zero, &config, BPF_ANY))
+            return fail_errno("bench_config", errno);
         if (c.target >= 0 && bpf_map_update_elem(bpf_map__fd(driver_->maps.bench_target), &zero, &c.target, BPF_ANY))
             return fail_errno("bench_target", errno);
         return {};
@@ -145,18 +148,24 @@ class Bench {
         if (c.counter_pool.empty()) return result;
         const auto pool = tables_.writer().find_pool(c.counter_pool).value();
         for (std::uint32_t i = 0; i < kBackends; ++i)
-            result.pool += reader.backend(tables_.writer().global_index(pool, *tables_.writer().find_backend(pool, "b" + std::to_string(i)))).packets;
+            result.pool += reader
+                               .backend(tables_.writer().global_index(
+                                   pool, *tables_.writer().find_backend(pool, "b" + std::to_string(i))))
+                               .packets;
         return result;
     }
 
     // The last repeat's frame, and as many counted as were run.
     Result<void> check(const Case& c, std::uint32_t verdict, const Frame& out, const Expectation& before) const {
         if (verdict != c.verdict) return fail(c.name + ": verdict " + std::to_string(verdict));
-        if (out.size() != c.frame.size() + c.grown) return fail(c.name + ": " + std::to_string(out.size()) + " bytes came out");
+        if (out.size() != c.frame.size() + c.grown)
+            return fail(c.name + ": " + std::to_string(out.size()) + " bytes came out");
         const auto after = count(c);
         if (!c.counter_pool.empty() && after.pool - before.pool != repeat_)
-            return fail(c.name + ": backends counted " + std::to_string(after.pool - before.pool) + " of " + std::to_string(repeat_));
-        if (c.counts_not_vip && after.not_vip - before.not_vip != repeat_) return fail(c.name + ": not_vip was not counted");
+            return fail(c.name + ": backends counted " + std::to_string(after.pool - before.pool) + " of " +
+                        std::to_string(repeat_));
+        if (c.counts_not_vip && after.not_vip - before.not_vip != repeat_)
+            return fail(c.name + ": not_vip was not counted");
         if (c.counter_pool.empty()) return {};
         return check_bytes(c, out);
     }
@@ -169,13 +178,15 @@ class Bench {
         const auto* inner = out.data() + 14 + c.grown;
         if (c.grown == 20) {
             const auto* outer = reinterpret_cast<const fl_ipv4*>(eth + 1);
-            if (outer->protocol != FL_PROTO_IPIP || fl_ntohs(outer->length) != 60 || fl_ntohl(outer->source) != 0xc00002fa ||
-                fl_ntohl(outer->destination) >> 8 != 0xc63364 || fl_checksum_fold(fl_checksum_words(outer, 5)) != 0)
+            if (outer->protocol != FL_PROTO_IPIP || fl_ntohs(outer->length) != 60 ||
+                fl_ntohl(outer->source) != 0xc00002fa || fl_ntohl(outer->destination) >> 8 != 0xc63364 ||
+                fl_checksum_fold(fl_checksum_words(outer, 5)) != 0)
                 return fail(c.name + ": wrong outer header");
         }
         if (c.grown == 40) {
             const auto* outer = reinterpret_cast<const fl_ipv6*>(eth + 1);
-            if (outer->next != FL_PROTO_IPV6 || fl_ntohs(outer->length) != 60) return fail(c.name + ": wrong outer header");
+            if (outer->next != FL_PROTO_IPV6 || fl_ntohs(outer->length) != 60)
+                return fail(c.name + ": wrong outer header");
         }
         const bool v6 = inner[0] >> 4 == 6;
         if ((v6 ? inner[7] : inner[8]) != 63) return fail(c.name + ": TTL was not decremented");
@@ -203,9 +214,36 @@ double spread(std::vector<double> values) {
 std::vector<Case> cases(fl_driver* d, int steer) {
     const int drive4 = bpf_program__fd(d->progs.drive4), drive6 = bpf_program__fd(d->progs.drive6);
     return {
-        {"driver_ns", bpf_program__fd(d->progs.drive_alone), -1, packet4("198.51.100.200"), kOneFlow, XDP_PASS, 0, "", false, {}},
-        {"floor_pass_ns", drive4, bpf_program__fd(d->progs.floor_pass), packet4("198.51.100.200"), kOneFlow, XDP_PASS, 0, "", false, {}},
-        {"floor_encap_ns", drive4, bpf_program__fd(d->progs.floor_encap), packet4(kVipIpip4), kOneFlow, XDP_TX, 20, "", false, {}},
+        {"driver_ns",
+         bpf_program__fd(d->progs.drive_alone),
+         -1,
+         packet4("198.51.100.200"),
+         kOneFlow,
+         XDP_PASS,
+         0,
+         "",
+         false,
+         {}},
+        {"floor_pass_ns",
+         drive4,
+         bpf_program__fd(d->progs.floor_pass),
+         packet4("198.51.100.200"),
+         kOneFlow,
+         XDP_PASS,
+         0,
+         "",
+         false,
+         {}},
+        {"floor_encap_ns",
+         drive4,
+         bpf_program__fd(d->progs.floor_encap),
+         packet4(kVipIpip4),
+         kOneFlow,
+         XDP_TX,
+         20,
+         "",
+         false,
+         {}},
         {"not_vip_ns", drive4, steer, packet4("198.51.100.200"), kOneFlow, XDP_PASS, 0, "", true, {}},
         {"steady_ipip4_1flow_ns", drive4, steer, packet4(kVipIpip4), kOneFlow, XDP_TX, 20, "ipip4", false, {}},
         {"steady_ipip4_1mflows_ns", drive4, steer, packet4(kVipIpip4), kMillionFlows, XDP_TX, 20, "ipip4", false, {}},

@@ -1,0 +1,643 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every step of a packet's way, on anonymous tables: the bytes, the verdict and the counter. Expected bytes come from
+// the packet builder, which shares no arithmetic with the core.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "dataplane/tables/counters.h"
+#include "dataplane/tables/memory_steer.h"
+#include "dataplane/tables/writer.h"
+#include "tests/support/packet.h"
+
+namespace fairlead {
+namespace {
+using namespace test;
+
+constexpr const char* kVip = "192.0.2.10";
+constexpr const char* kVip6 = "2001:db8::10";
+constexpr const char* kClient = "198.51.100.7";
+constexpr const char* kClient6 = "2001:db8:ffff::7";
+constexpr const char* kClientMac = "02:00:00:00:00:c1";
+constexpr const char* kOwnMac = "02:00:00:00:00:01";
+constexpr const char* kHopMac = "02:00:00:00:00:b1";
+constexpr const char* kPeerMac = "02:00:00:00:00:a2";
+constexpr const char* kNode = "192.0.2.250";
+constexpr const char* kNode6 = "2001:db8::fa";
+constexpr const char* kPeer = "192.0.2.251";
+constexpr const char* kPeer6 = "2001:db8::fb";
+constexpr const char* kBackend = "203.0.113.11";
+constexpr const char* kBackend6 = "2001:db8:1::11";
+constexpr std::uint16_t kDsr = 80, kIpip = 81, kLocal = 82, kDown = 83, kDownSilent = 84, kUnresolved = 85, kSmall = 86;
+constexpr std::uint64_t kNow = 1'000'000'000'000;
+
+struct Outcome {
+    fl_verdict verdict{};
+    std::uint32_t port = 0;
+    Bytes bytes;
+};
+
+class Steer : public testing::Test {
+  protected:
+    void SetUp() override {
+        tables_ = std::make_unique<tables::Tables>(
+            tables::Tables::create_anonymous(tables::limits_for({64, 64, 64, 128, 1 << 16, 64}, 1)).value());
+        grace_ = tables::make_grace(*tables_).value();
+        writer_.emplace(tables::TableWriter::create(*tables_, *grace_).value());
+        ok(writer_->set_hash_key({3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3}));
+        ok(writer_->set_node(address(kNode), address(kNode6)));
+        ok(writer_->set_encap4(IpPrefix{address(kNode), 32}));
+        ok(writer_->set_encap6(IpPrefix{address(kNode6), 128}));
+        ok(writer_->set_answer_rate(1000));
+        ok(writer_->set_role(0, UINT64_MAX));
+        ok(writer_->set_port(1, {"eth0", 7, MacAddress::parse(kOwnMac).value(), 1500, 0, FL_ENGINE_NONE}));
+        hop_ = writer_->allocate_nexthop().value();
+        ok(writer_->set_nexthop(hop_, MacAddress::parse(kHopMac).value(), 1));
+        nowhere_ = writer_->allocate_nexthop().value();
+        apply(desired());
+    }
+
+    static IpAddress address(const std::string& text) { return IpAddress::parse(text).value(); }
+    static void ok(const Result<void>& result) { ASSERT_TRUE(result.has_value()) << result.error().message; }
+
+    tables::Desired desired() const {
+        tables::Desired d;
+        for (const auto* vip : {kVip, kVip6}) {
+            const bool v6 = vip == kVip6;
+            d.vips.push_back({address(vip), true, local_vip_, 0});
+            const auto add = [&](const std::string& name, std::uint16_t port, fl_forward forward, std::uint32_t flags) {
+                const auto full = name + (v6 ? "6" : "");
+                d.pools.push_back({full, flags, 1024, 3600, {{"b", address(v6 ? kBackend6 : kBackend), forward, 0}}});
+                d.services.push_back({full, address(vip), port, 6, full});
+            };
+            add("dsr", kDsr, FL_FORWARD_L2DSR, FL_POOL_ALL_DOWN_RESET);
+            add("ipip", kIpip, FL_FORWARD_IPIP, FL_POOL_ALL_DOWN_RESET);
+            add("local", kLocal, FL_FORWARD_LOCAL, FL_POOL_ALL_DOWN_RESET);
+            add("down", kDown, FL_FORWARD_L2DSR, FL_POOL_ALL_DOWN_RESET);
+            add("silent", kDownSilent, FL_FORWARD_L2DSR, 0);
+            add("unresolved", kUnresolved, FL_FORWARD_L2DSR, FL_POOL_ALL_DOWN_RESET);
+            add("small", kSmall, FL_FORWARD_IPIP, FL_POOL_ALL_DOWN_RESET);
+            d.services.push_back({"any", address(vip), 0, 17, v6 ? "dsr6" : "dsr"});
+        }
+        return d;
+    }
+
+    void apply(const tables::Desired& d) {
+        const auto report = writer_->apply(d, [](tables::TableWriter&, std::uint32_t, std::span<std::uint16_t> owners) {
+            std::fill(owners.begin(), owners.end(), 0);
+        });
+        ASSERT_TRUE(report.has_value()) << report.error().message;
+        for (const auto& pool : d.pools) {
+            const auto id = writer_->find_pool(pool.name).value();
+            const bool small = pool.name.starts_with("small"), lost = pool.name.starts_with("unresolved");
+            ok(writer_->set_backend_state(id, *writer_->find_backend(id, "b"), FL_BACKEND_HEALTHY, small ? 100 : 1500,
+                                          lost ? nowhere_ : hop_));
+            if (pool.name.starts_with("down") || pool.name.starts_with("silent")) {
+                const std::vector<std::uint16_t> none(writer_->slot_count(id), FL_NO_BACKEND);
+                ASSERT_TRUE(writer_->set_slots(id, none).has_value());
+            }
+        }
+    }
+
+    Outcome run(const Bytes& frame, bool unwrap_only = false) {
+        constexpr std::size_t kRoom = 128;
+        std::vector<std::uint8_t> room(kRoom + frame.size() + kRoom);
+        std::copy(frame.begin(), frame.end(), room.begin() + kRoom);
+        auto engine = tables_->engine();
+        engine.ingress_port = 1;
+        engine.now_ns = engine.now_coarse_ns = now_;
+        engine.headroom = engine.tailroom = kRoom;
+        fl_packet packet{room.data() + kRoom, room.data() + kRoom + frame.size()};
+        Outcome out;
+        out.verdict = unwrap_only ? fl_unwrap(&engine, &packet) : fl_steer(&engine, &packet, &out.port);
+        out.bytes.assign(static_cast<std::uint8_t*>(packet.data), static_cast<std::uint8_t*>(packet.end));
+        return out;
+    }
+
+    // Runs the frame and checks verdict and bytes; nothing but `reason` may have been counted.
+    void expect_reason(const Packet& packet, fl_verdict verdict, fl_reason reason, const Bytes& bytes,
+                       bool unwrap_only = false) {
+        const auto before = total();
+        const auto was = tables::CounterReader(*tables_).reason(reason);
+        const auto frame = packet.bytes();
+        const auto out = run(frame, unwrap_only);
+        EXPECT_EQ(out.verdict, verdict);
+        if (verdict != FL_VERDICT_DROP) {
+            EXPECT_EQ(hex(out.bytes), hex(bytes));
+        }
+        const auto now = tables::CounterReader(*tables_).reason(reason);
+        EXPECT_EQ(now.packets, was.packets + 1);
+        EXPECT_EQ(now.bytes, was.bytes + frame.size());
+        EXPECT_EQ(total(), before + 1) << "more than one counter moved";
+    }
+    void expect_drop(const Packet& packet, fl_reason reason) { expect_reason(packet, FL_VERDICT_DROP, reason, {}); }
+    void expect_pass(const Packet& packet, fl_reason reason = FL_REASON_NOT_VIP) {
+        expect_reason(packet, FL_VERDICT_PASS, reason, packet.bytes());
+    }
+    void expect_answer(const Packet& packet, fl_reason reason, const Packet& answer) {
+        expect_reason(packet, FL_VERDICT_TRANSMIT, reason, answer.bytes());
+    }
+
+    // Counted once for the service and once for its backend.
+    void expect_steered(const Packet& packet, const std::string& pool, std::uint16_t port, bool v6, fl_verdict verdict,
+                        const Bytes& bytes, bool syn = false) {
+        const auto service = writer_->find_service(address(v6 ? kVip6 : kVip), port, 6).value();
+        const auto id = writer_->find_pool(pool).value();
+        const auto backend = writer_->global_index(id, 0);
+        const tables::CounterReader reader(*tables_);
+        const auto s = reader.service(service), b = reader.backend(backend);
+        const auto before = total();
+        const auto frame = packet.bytes();
+        const auto out = run(frame);
+        EXPECT_EQ(out.verdict, verdict);
+        EXPECT_EQ(hex(out.bytes), hex(bytes));
+        if (verdict == FL_VERDICT_TRANSMIT) {
+            EXPECT_EQ(out.port, 1U);
+        }
+        const tables::Counts one{1, frame.size(), syn ? 1U : 0U};
+        EXPECT_EQ(reader.service(service) - s, one);
+        EXPECT_EQ(reader.backend(backend) - b, one);
+        EXPECT_EQ(total(), before + 2);
+    }
+
+    std::uint64_t total() const {
+        std::uint64_t sum = 0;
+        for (const auto& counter : tables_->counters()) sum += counter.packets;
+        return sum;
+    }
+
+    std::unique_ptr<tables::Tables> tables_;
+    std::unique_ptr<tables::GracePeriod> grace_;
+    std::optional<tables::TableWriter> writer_;
+    std::uint32_t hop_ = 0, nowhere_ = 0;
+    bool local_vip_ = false;
+    std::uint64_t now_ = kNow;
+};
+
+Ethernet onward() { return {.source = kOwnMac, .destination = kHopMac}; }
+Ethernet back() { return {.source = kOwnMac, .destination = kClientMac}; }
+
+// --- Forwarding ---
+
+TEST_F(Steer, L2dsrChangesMacAddressesAndTtlAlone) {
+    expect_steered(Ethernet{} / Ipv4{} / Tcp{.syn = true} / Payload{"hello"}, "dsr", kDsr, false, FL_VERDICT_TRANSMIT,
+                   (onward() / Ipv4{.ttl = 63} / Tcp{.syn = true} / Payload{"hello"}).bytes(), true);
+    expect_steered(Ethernet{} / Ipv6{} / Tcp{.ack = true}, "dsr6", kDsr, true, FL_VERDICT_TRANSMIT,
+                   (onward() / Ipv6{.hop_limit = 63} / Tcp{.ack = true}).bytes());
+}
+
+TEST_F(Steer, IpipWrapsIpv4WithCopiedDscpAndEcn) {
+    expect_steered(Ethernet{} / Ipv4{.tos = 0xb9} / Tcp{.destination = kIpip, .ack = true} / Payload{"data"}, "ipip",
+                   kIpip, false, FL_VERDICT_TRANSMIT,
+                   (onward() / Ipv4{.source = kNode, .destination = kBackend, .tos = 0xb9} /
+                    Ipv4{.ttl = 63, .tos = 0xb9} / Tcp{.destination = kIpip, .ack = true} / Payload{"data"})
+                       .bytes());
+}
+
+TEST_F(Steer, IpipWrapsIpv6WithCopiedClassAndFlowLabel) {
+    expect_steered(
+        Ethernet{} / Ipv6{.traffic_class = 0x2e, .flow_label = 0xabcde} / Tcp{.destination = kIpip}, "ipip6", kIpip,
+        true, FL_VERDICT_TRANSMIT,
+        (onward() / Ipv6{.source = kNode6, .destination = kBackend6, .traffic_class = 0x2e, .flow_label = 0xabcde} /
+         Ipv6{.hop_limit = 63, .traffic_class = 0x2e, .flow_label = 0xabcde} / Tcp{.destination = kIpip})
+            .bytes());
+}
+
+TEST_F(Steer, TtlChecksumIsRightForEveryTtl) {
+    for (int ttl = 2; ttl < 256; ++ttl)
+        for (const std::uint16_t id : {0, 0x1234, 0xffff}) {
+            const auto t = static_cast<std::uint8_t>(ttl);
+            const auto out = run((Ethernet{} / Ipv4{.ttl = t, .id = id} / Tcp{}).bytes());
+            ASSERT_EQ(hex(out.bytes),
+                      hex((onward() / Ipv4{.ttl = static_cast<std::uint8_t>(t - 1), .id = id} / Tcp{}).bytes()))
+                << ttl;
+        }
+}
+
+TEST_F(Steer, LocalBackendGetsThePacketUntouched) {
+    const auto packet = Ethernet{} / Ipv4{.ttl = 1} / Tcp{.destination = kLocal};
+    expect_steered(packet, "local", kLocal, false, FL_VERDICT_PASS, packet.bytes());
+    const auto packet6 = Ethernet{} / Ipv6{.hop_limit = 1} / Tcp{.destination = kLocal};
+    expect_steered(packet6, "local6", kLocal, true, FL_VERDICT_PASS, packet6.bytes());
+}
+
+TEST_F(Steer, EncapSourceVariesWithTheFlowInsideItsPrefix) {
+    ok(writer_->set_encap4(IpPrefix::parse("10.9.0.0/16").value()));
+    std::set<Bytes> sources;
+    for (std::uint16_t port = 1000; port < 1064; ++port) {
+        const auto out = run((Ethernet{} / Ipv4{} / Tcp{.source = port, .destination = kIpip}).bytes());
+        const Bytes source(out.bytes.begin() + 26, out.bytes.begin() + 30);
+        EXPECT_EQ(source[0], 10);
+        EXPECT_EQ(source[1], 9);
+        EXPECT_EQ(internet_checksum({out.bytes.begin() + 14, out.bytes.begin() + 34}), 0);
+        sources.insert(source);
+    }
+    EXPECT_GT(sources.size(), 55U);
+}
+
+TEST_F(Steer, ServiceIsExactPortFirstThenAny) {
+    const tables::CounterReader reader(*tables_);
+    const auto any = writer_->find_service(address(kVip), 0, 17).value();
+    EXPECT_EQ(run((Ethernet{} / Ipv4{} / Udp{.destination = 9}).bytes()).verdict, FL_VERDICT_TRANSMIT);
+    EXPECT_EQ(reader.service(any).packets, 1U);
+    auto d = desired();
+    d.services.push_back({"exact", address(kVip), 9, 17, "dsr"});
+    apply(d);
+    EXPECT_EQ(run((Ethernet{} / Ipv4{} / Udp{.destination = 9}).bytes()).verdict, FL_VERDICT_TRANSMIT);
+    EXPECT_EQ(reader.service(any).packets, 1U);
+    EXPECT_EQ(reader.service(writer_->find_service(address(kVip), 9, 17).value()).packets, 1U);
+}
+
+// --- Slots ---
+
+class Slots : public Steer {
+  protected:
+    static constexpr int kBackends = 4;
+
+    void two_pools(std::uint32_t flags) {
+        auto d = desired();
+        tables::DesiredPool pool{"many", flags, 1024, 3600, {}};
+        for (int i = 0; i < kBackends; ++i)
+            pool.backends.push_back(
+                {"b" + std::to_string(i), address("203.0.113." + std::to_string(20 + i)), FL_FORWARD_IPIP, 0});
+        d.pools.push_back(pool);
+        d.services.push_back({"many", address(kVip), 4000, 6, "many"});
+        d.services.push_back({"many", address(kVip), 4001, 6, "many"});
+        ASSERT_TRUE(writer_->apply(d).has_value());
+        const auto id = writer_->find_pool("many").value();
+        owners_.resize(1024);
+        for (std::size_t i = 0; i < owners_.size(); ++i) owners_[i] = static_cast<std::uint16_t>(i * 7 % kBackends);
+        ASSERT_TRUE(writer_->set_slots(id, owners_).has_value());
+        for (std::uint16_t i = 0; i < kBackends; ++i)
+            ok(writer_->set_backend_state(id, i, FL_BACKEND_HEALTHY, 1500, hop_));
+    }
+
+    // The last byte of the tunnel's far end, less 20.
+    int backend_of(std::uint16_t source, std::uint16_t destination, const std::string& client = kClient) {
+        return run((Ethernet{} / Ipv4{.source = client} / Tcp{.source = source, .destination = destination}).bytes())
+                   .bytes[33] -
+               20;
+    }
+
+    std::vector<std::uint16_t> owners_;
+};
+
+TEST_F(Slots, TheFlowsHashNamesTheSlotAndTheSlotItsOwner) {
+    two_pools(0);
+    std::array<int, kBackends> load{};
+    for (int port = 1024; port < 5120; ++port) {
+        const auto source = static_cast<std::uint16_t>(port);
+        const auto from = address_bytes(kClient), to = address_bytes(kVip);
+        std::uint32_t s = 0, d = 0;
+        std::memcpy(&s, from.data(), 4);
+        std::memcpy(&d, to.data(), 4);
+        const auto h = fl_hash_flow4(&tables_->meta(), s, d,
+                                     fl_htons(source) | static_cast<std::uint32_t>(fl_htons(4000)) << 16, 6);
+        const auto expected = owners_[h & 1023];
+        ASSERT_EQ(backend_of(source, 4000), expected);
+        ++load[expected];
+    }
+    for (const int n : load) EXPECT_GT(n, 800);
+}
+
+TEST_F(Slots, ClientIpAffinityKeepsAClientsPortsOnOneBackend) {
+    two_pools(FL_POOL_CLIENT_IP);
+    std::set<int> used;
+    for (int client = 1; client < 100; ++client) {
+        const auto ip = "198.51.100." + std::to_string(client);
+        const int first = backend_of(1024, 4000, ip);
+        used.insert(first);
+        for (const std::uint16_t port : {1025, 30000, 60000}) {
+            EXPECT_EQ(backend_of(port, 4000, ip), first);
+            EXPECT_EQ(backend_of(port, 4001, ip), first) << "services of one pool share its slots";
+        }
+    }
+    EXPECT_EQ(used.size(), static_cast<std::size_t>(kBackends));
+}
+
+// Invariant 2 of DESIGN section 6: no state for a settled slot.
+TEST_F(Slots, SettledSlotsWriteNoState) {
+    two_pools(0);
+    for (int port = 1024; port < 3000; ++port) backend_of(static_cast<std::uint16_t>(port), 4000);
+    for (const auto& bucket : tables_->pins())
+        for (const auto word : bucket.words) ASSERT_EQ(word, 0U);
+    for (const auto& stamp : tables_->stamps()) ASSERT_EQ(stamp.previous_used | stamp.pin_used, 0U);
+}
+
+// --- What is not ours ---
+
+TEST_F(Steer, WhatIsForNoVipIsPassedUntouchedWhateverItLooksLike) {
+    expect_pass(Ethernet{} / Ipv4{.destination = "192.0.2.99"} / Tcp{});
+    expect_pass(Ethernet{} / Ipv4{.destination = "192.0.2.99", .ttl = 0, .more_fragments = true, .offset = 100} /
+                Payload{"x"});
+    expect_pass(Ethernet{} / Ipv4{.destination = "192.0.2.99", .options = Bytes(8, 1)} / Udp{});
+    expect_pass(Ethernet{} / Ipv4{.destination = "192.0.2.99", .length = 9} / Tcp{});
+    expect_pass(Ethernet{} / Ipv6{.destination = "2001:db8::99"} / Tcp{});
+    expect_pass(Ethernet{} / Ipv6{.destination = "2001:db8::99", .next = 0} / Payload{"abcdefgh"});
+    expect_pass(Ethernet{} / Vlan{} / Ipv4{.destination = "192.0.2.99"} / Tcp{});
+    expect_pass(Ethernet{.type = 0x88cc} / Payload{"lldp"});
+    expect_pass(Ethernet{} / Arp{.target = "192.0.2.99"});
+    expect_pass(Ethernet{.type = 0x0800} / Payload{"short"});
+    expect_pass(Ethernet{} / Ipv4{.destination = "192.0.2.99"} / Icmp{});
+}
+
+TEST_F(Steer, FramesTooShortForAnEthernetHeaderArePassed) {
+    for (std::size_t size = 0; size < 14; ++size) {
+        const auto out = run(Bytes(size, 0xff));
+        EXPECT_EQ(out.verdict, FL_VERDICT_PASS);
+        EXPECT_EQ(out.bytes, Bytes(size, 0xff));
+    }
+}
+
+// --- For a VIP, and not to be forwarded ---
+
+TEST_F(Steer, EachKindThatIsNotHandledYetHasItsOwnReason) {
+    expect_drop(Ethernet{} / Vlan{} / Ipv4{} / Tcp{}, FL_REASON_VLAN);
+    expect_drop(Ethernet{} / Vlan{.ethertype = 0x88a8} / Vlan{} / Ipv6{} / Tcp{}, FL_REASON_VLAN);
+    expect_drop(Ethernet{} / Ipv4{.more_fragments = true} / Tcp{}, FL_REASON_FRAGMENT);
+    expect_drop(Ethernet{} / Ipv4{.offset = 3} / Tcp{}, FL_REASON_FRAGMENT);
+    expect_drop(Ethernet{} / Ipv6{.next = 44} / Payload{"fragment"}, FL_REASON_FRAGMENT);
+    expect_drop(Ethernet{} / Ipv4{.options = Bytes(4, 1)} / Tcp{}, FL_REASON_IP_OPTIONS);
+    for (const std::uint8_t next : {0, 43, 51, 60})
+        expect_drop(Ethernet{} / Ipv6{.next = next} / Payload{"options."}, FL_REASON_EXTENSION_HEADER);
+    expect_drop(Ethernet{} / Ipv4{} / Icmp{.type = 3, .code = 4} / Payload{"12345678"}, FL_REASON_ICMP);
+    expect_drop(Ethernet{} / Ipv6{} / Icmp{.type = 2} / Payload{"12345678"}, FL_REASON_ICMP);
+}
+
+TEST_F(Steer, MalformedIsDroppedAtEveryCut) {
+    for (const auto& packet : {Ethernet{} / Ipv4{} / Tcp{}, Ethernet{} / Ipv6{} / Tcp{}}) {
+        const auto whole = packet.bytes();
+        const std::size_t addressed = whole[12] == 0x08 ? 34 : 54;  // from here on the VIP is known
+        for (std::size_t size = 14; size < whole.size(); ++size) {
+            const auto out = run(Bytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size)));
+            EXPECT_EQ(out.verdict, size < addressed ? FL_VERDICT_PASS : FL_VERDICT_DROP) << size;
+        }
+    }
+    expect_drop(Ethernet{} / Ipv4{.length = 19} / Tcp{}, FL_REASON_MALFORMED);
+    expect_drop(Ethernet{} / Ipv4{.length = 1500} / Tcp{}, FL_REASON_MALFORMED);
+    expect_drop(Ethernet{} / Ipv6{.length = 1500} / Tcp{}, FL_REASON_MALFORMED);
+}
+
+TEST_F(Steer, DropsForWantOfAWay) {
+    expect_drop(Ethernet{} / Ipv4{} / Tcp{.destination = kUnresolved}, FL_REASON_NO_NEIGHBOUR);
+    expect_drop(Ethernet{} / Ipv4{.ttl = 1} / Tcp{}, FL_REASON_TTL_EXPIRED);
+    expect_drop(Ethernet{} / Ipv6{.hop_limit = 0} / Tcp{}, FL_REASON_TTL_EXPIRED);
+    ok(writer_->set_nexthop(nowhere_, MacAddress::parse(kHopMac).value(), 5));
+    expect_drop(Ethernet{} / Ipv4{} / Tcp{.destination = kUnresolved}, FL_REASON_NO_PORT);
+}
+
+TEST_F(Steer, TooBigCountsTheEncapsulation) {
+    // Next hop's MTU 100: 20 + 20 + 40 and 40 bytes of encapsulation fit just so.
+    EXPECT_EQ(run((Ethernet{} / Ipv4{} / Tcp{.destination = kSmall} / Payload{Bytes(40, 1)}).bytes()).verdict,
+              FL_VERDICT_TRANSMIT);
+    expect_drop(Ethernet{} / Ipv4{} / Tcp{.destination = kSmall} / Payload{Bytes(41, 1)}, FL_REASON_TOO_BIG);
+    EXPECT_EQ(run((Ethernet{} / Ipv6{} / Tcp{.destination = kSmall}).bytes()).verdict, FL_VERDICT_TRANSMIT);
+    expect_drop(Ethernet{} / Ipv6{} / Tcp{.destination = kSmall} / Payload{"x"}, FL_REASON_TOO_BIG);
+}
+
+TEST_F(Steer, NoHeadroomIsADropAndNotAForwardedPacket) {
+    const auto frame = (Ethernet{} / Ipv4{} / Tcp{.destination = kIpip}).bytes();
+    auto engine = tables_->engine();
+    engine.ingress_port = 1;
+    engine.headroom = 19;
+    auto copy = frame;
+    fl_packet packet{copy.data(), copy.data() + copy.size()};
+    std::uint32_t port = 0;
+    EXPECT_EQ(fl_steer(&engine, &packet, &port), FL_VERDICT_DROP);
+    EXPECT_EQ(tables::CounterReader(*tables_).reason(FL_REASON_NO_HEADROOM).packets, 1U);
+    EXPECT_EQ(total(), 1U);
+}
+
+// --- Answers ---
+
+TEST_F(Steer, ArpForAVipIsAnsweredWithOurMac) {
+    const Ethernet broadcast{.destination = "ff:ff:ff:ff:ff:ff"};
+    expect_answer(
+        broadcast / Arp{}, FL_REASON_ARP,
+        back() /
+            Arp{.operation = 2, .sender_mac = kOwnMac, .sender = kVip, .target_mac = kClientMac, .target = kClient});
+    // A probe (RFC 5227) comes from no address, and is answered too.
+    expect_answer(
+        broadcast / Arp{.sender = "0.0.0.0"}, FL_REASON_ARP,
+        back() /
+            Arp{.operation = 2, .sender_mac = kOwnMac, .sender = kVip, .target_mac = kClientMac, .target = "0.0.0.0"});
+    // An announcement of the VIP is no question, a reply none either.
+    expect_pass(broadcast / Arp{.sender = kVip});
+    expect_pass(broadcast / Arp{.operation = 2});
+}
+
+Bytes with(Bytes first, const Bytes& second) {
+    first.insert(first.end(), second.begin(), second.end());
+    return first;
+}
+
+TEST_F(Steer, NeighbourSolicitationIsAnswered) {
+    const auto target = address_bytes(kVip6);
+    const Payload option{with(with(target, {1, 1}), mac_bytes(kClientMac))};
+    const auto advertisement = [&](std::uint32_t flags) { return Icmp{.type = 136, .rest = flags}; };
+    const Payload own{with(with(target, {2, 1}), mac_bytes(kOwnMac))};
+    const Ethernet multicast{.destination = "33:33:ff:00:00:10"};
+    expect_answer(
+        multicast / Ipv6{.destination = "ff02::1:ff00:10", .hop_limit = 255} / Icmp{.type = 135} / option, FL_REASON_ND,
+        back() / Ipv6{.source = kVip6, .destination = kClient6, .hop_limit = 255} / advertisement(0x60000000) / own);
+    // Duplicate address detection: from no address, without an option; answered to all nodes, unsolicited.
+    expect_answer(multicast / Ipv6{.source = "::", .destination = "ff02::1:ff00:10", .hop_limit = 255} /
+                      Icmp{.type = 135} / Payload{target},
+                  FL_REASON_ND,
+                  Ethernet{.source = kOwnMac, .destination = "33:33:00:00:00:01"} /
+                      Ipv6{.source = kVip6, .destination = "ff02::1", .hop_limit = 255} / advertisement(0x20000000) /
+                      own);
+    // Forwarded by a router, so not from this link (RFC 4861 section 7.1.1).
+    expect_pass(multicast / Ipv6{.destination = "ff02::1:ff00:10", .hop_limit = 254} / Icmp{.type = 135} / option);
+    // For somebody else.
+    const Payload other{with(with(address_bytes("2001:db8::99"), {1, 1}), mac_bytes(kClientMac))};
+    expect_pass(multicast / Ipv6{.destination = "ff02::1:ff00:99", .hop_limit = 255} / Icmp{.type = 135} / other);
+}
+
+TEST_F(Steer, EchoIsAnsweredWithItsData) {
+    for (const auto* data : {"", "x", "echo me, please"}) {
+        expect_answer(
+            Ethernet{} / Ipv4{.ttl = 3, .id = 99, .dont_fragment = false} / Icmp{.rest = 0x12340001} / Payload{data},
+            FL_REASON_ECHO,
+            back() / Ipv4{.source = kVip, .destination = kClient, .id = 99, .dont_fragment = false} /
+                Icmp{.type = 0, .rest = 0x12340001} / Payload{data});
+        expect_answer(Ethernet{} / Ipv6{.hop_limit = 3} / Icmp{.type = 128, .rest = 0x12340001} / Payload{data},
+                      FL_REASON_ECHO,
+                      back() / Ipv6{.source = kVip6, .destination = kClient6} / Icmp{.type = 129, .rest = 0x12340001} /
+                          Payload{data});
+    }
+}
+
+TEST_F(Steer, UnlistedPortIsReset) {
+    expect_answer(
+        Ethernet{} / Ipv4{} / Tcp{.destination = 99, .sequence = 0xffffffff, .syn = true}, FL_REASON_RESET,
+        back() / Ipv4{.source = kVip, .destination = kClient} /
+            Tcp{.source = 99, .destination = 40000, .sequence = 0, .acknowledgement = 0, .ack = true, .rst = true});
+    // With data and FIN: what is acknowledged counts both.
+    expect_answer(
+        Ethernet{} / Ipv4{} / Tcp{.destination = 99, .sequence = 100, .fin = true} / Payload{"12345"}, FL_REASON_RESET,
+        back() / Ipv4{.source = kVip, .destination = kClient} /
+            Tcp{.source = 99, .destination = 40000, .sequence = 0, .acknowledgement = 106, .ack = true, .rst = true});
+    // An acknowledging segment is answered with its own number.
+    expect_answer(Ethernet{} / Ipv6{} / Tcp{.destination = 99, .sequence = 5, .acknowledgement = 77, .ack = true} /
+                      Payload{"data"},
+                  FL_REASON_RESET,
+                  back() / Ipv6{.source = kVip6, .destination = kClient6} /
+                      Tcp{.source = 99, .destination = 40000, .sequence = 77, .rst = true});
+}
+
+TEST_F(Steer, UnlistedDatagramIsUnreachable) {
+    auto d = desired();
+    std::erase_if(d.services, [](const auto& s) { return s.name == "any"; });
+    apply(d);
+    const auto question = (Ipv4{.id = 3} / Udp{} / Payload{"query"}).bytes();
+    expect_answer(Ethernet{} / Ipv4{.id = 3} / Udp{} / Payload{"query"}, FL_REASON_UNREACHABLE,
+                  back() / Ipv4{.source = kVip, .destination = kClient} / Icmp{.type = 3, .code = 3} /
+                      Payload{Bytes(question.begin(), question.begin() + 28)});
+    const auto question6 = Ipv6{} / Udp{} / Payload{"query"};
+    const auto quoted = question6.bytes();
+    expect_answer(Ethernet{} / Ipv6{} / Udp{} / Payload{"query"}, FL_REASON_UNREACHABLE,
+                  back() / Ipv6{.source = kVip6, .destination = kClient6} / Icmp{.type = 1, .code = 4} /
+                      Payload{Bytes(quoted.begin(), quoted.begin() + 48)});
+}
+
+TEST_F(Steer, AllDownIsRefusedOrDroppedAsConfigured) {
+    expect_answer(
+        Ethernet{} / Ipv4{} / Tcp{.destination = kDown, .sequence = 9, .syn = true}, FL_REASON_RESET,
+        back() / Ipv4{.source = kVip, .destination = kClient} /
+            Tcp{.source = kDown, .destination = 40000, .sequence = 0, .acknowledgement = 10, .ack = true, .rst = true});
+    expect_drop(Ethernet{} / Ipv4{} / Tcp{.destination = kDownSilent, .syn = true}, FL_REASON_ALL_DOWN);
+}
+
+TEST_F(Steer, NothingIsAnsweredThatMustNotBe) {
+    expect_drop(Ethernet{} / Ipv4{} / Tcp{.destination = 99, .rst = true}, FL_REASON_NOT_ANSWERABLE);
+    for (const auto* source : {"0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", kVip})
+        expect_drop(Ethernet{} / Ipv4{.source = source} / Tcp{.destination = 99, .syn = true},
+                    FL_REASON_NOT_ANSWERABLE);
+    for (const auto* source : {"::", "::1", "ff02::1", kVip6})
+        expect_drop(Ethernet{} / Ipv6{.source = source} / Tcp{.destination = 99, .syn = true},
+                    FL_REASON_NOT_ANSWERABLE);
+    expect_drop(Ethernet{.destination = "ff:ff:ff:ff:ff:ff"} / Ipv4{} / Tcp{.destination = 99, .syn = true},
+                FL_REASON_NOT_ANSWERABLE);
+    expect_drop(Ethernet{} / Ipv4{.source = "224.0.0.1"} / Icmp{}, FL_REASON_NOT_ANSWERABLE);
+}
+
+TEST_F(Steer, UnlistedOtherProtocolsAreDropped) {
+    expect_drop(Ethernet{} / Ipv4{.protocol = 132} / Payload{"sctp"}, FL_REASON_UNLISTED);
+}
+
+TEST_F(Steer, AnswersAreLimitedInRateAndTheLimitRefills) {
+    const auto echo = (Ethernet{} / Ipv4{} / Icmp{}).bytes();
+    int answered = 0;
+    for (int i = 0; i < 2000; ++i) answered += run(echo).verdict == FL_VERDICT_TRANSMIT;
+    EXPECT_EQ(answered, 251) << "a quarter of a second's worth";
+    EXPECT_EQ(tables::CounterReader(*tables_).reason(FL_REASON_ANSWER_LIMITED).packets, 2000U - 251U);
+    now_ += 100'000'000;
+    answered = 0;
+    for (int i = 0; i < 2000; ++i) answered += run(echo).verdict == FL_VERDICT_TRANSMIT;
+    EXPECT_EQ(answered, 100);
+    // A little at a time earns as much as all at once.
+    answered = 0;
+    for (int i = 0; i < 1000; ++i) {
+        now_ += 300'000;
+        answered += run(echo).verdict == FL_VERDICT_TRANSMIT;
+    }
+    EXPECT_NEAR(answered, 300, 75);
+    // ARP is not limited: a VIP that cannot be found serves nobody.
+    for (int i = 0; i < 2000; ++i) ASSERT_EQ(run((Ethernet{} / Arp{}).bytes()).verdict, FL_VERDICT_TRANSMIT);
+}
+
+// --- Roles ---
+
+TEST_F(Steer, AStandbySteersAndAnswersNothing) {
+    for (const std::uint64_t until : {std::uint64_t{0}, kNow - 1, kNow}) {
+        ok(writer_->set_role(0, until));
+        expect_drop(Ethernet{} / Arp{}, FL_REASON_STANDBY);
+        expect_drop(Ethernet{} / Ipv4{} / Icmp{}, FL_REASON_STANDBY);
+        expect_drop(Ethernet{} / Ipv4{} / Tcp{.destination = 99, .syn = true}, FL_REASON_STANDBY);
+        EXPECT_EQ(run((Ethernet{} / Ipv4{} / Tcp{}).bytes()).verdict, FL_VERDICT_TRANSMIT);
+    }
+    ok(writer_->set_role(0, kNow + 1));
+    EXPECT_EQ(run((Ethernet{} / Arp{}).bytes()).verdict, FL_VERDICT_TRANSMIT);
+}
+
+// --- A packet is steered once ---
+
+TEST_F(Steer, FromAPeerOnlyTheLocalBackendOrNowhere) {
+    const std::array peers{MacAddress::parse("02:00:00:00:00:77").value(), MacAddress::parse(kPeerMac).value()};
+    ok(writer_->set_peers(peers));
+    const Ethernet peer{.source = kPeerMac};
+    expect_drop(peer / Ipv4{} / Tcp{}, FL_REASON_RESTEER);
+    expect_drop(peer / Ipv6{} / Tcp{.destination = kIpip}, FL_REASON_RESTEER);
+    const auto local = peer / Ipv4{.ttl = 1} / Tcp{.destination = kLocal};
+    expect_steered(local, "local", kLocal, false, FL_VERDICT_PASS, local.bytes());
+    // Everybody else's are steered as ever.
+    EXPECT_EQ(run((Ethernet{} / Ipv4{} / Tcp{}).bytes()).verdict, FL_VERDICT_TRANSMIT);
+}
+
+TEST_F(Steer, UnlistedOfALocalVipIsTheHosts) {
+    local_vip_ = true;
+    apply(desired());
+    expect_pass(Ethernet{} / Ipv4{} / Tcp{.destination = 22, .syn = true}, FL_REASON_LOCAL_VIP);
+    expect_pass(Ethernet{} / Ipv4{.protocol = 132} / Payload{"sctp"}, FL_REASON_LOCAL_VIP);
+    expect_pass(Ethernet{} / Ipv4{} / Icmp{.type = 3, .code = 4} / Payload{"12345678"}, FL_REASON_LOCAL_VIP);
+}
+
+// --- Decapsulation ---
+
+class Decap : public Steer {
+  protected:
+    void SetUp() override {
+        Steer::SetUp();
+        ok(writer_->set_meta_flags(FL_META_DECAP));
+        const std::array sources{IpPrefix{address(kPeer), 32}, IpPrefix::parse("2001:db8::/64").value()};
+        ok(writer_->set_sources(sources));
+    }
+    static Ipv4 outer() { return {.source = kPeer, .destination = kNode}; }
+    static Ipv6 outer6() { return {.source = kPeer6, .destination = kNode6}; }
+};
+
+TEST_F(Decap, UnwrapsForTheLocalBackendAndCountsIt) {
+    expect_steered(Ethernet{} / outer() / Ipv4{} / Tcp{.destination = kLocal} / Payload{"data"}, "local", kLocal, false,
+                   FL_VERDICT_PASS, (Ethernet{} / Ipv4{} / Tcp{.destination = kLocal} / Payload{"data"}).bytes());
+    expect_steered(Ethernet{} / outer6() / Ipv6{} / Tcp{.destination = kLocal}, "local6", kLocal, true, FL_VERDICT_PASS,
+                   (Ethernet{} / Ipv6{} / Tcp{.destination = kLocal}).bytes());
+}
+
+TEST_F(Decap, NeverSteersAgain) {
+    expect_drop(Ethernet{} / outer() / Ipv4{} / Tcp{}, FL_REASON_RESTEER);
+    expect_drop(Ethernet{} / outer6() / Ipv6{} / Tcp{.destination = kIpip}, FL_REASON_RESTEER);
+}
+
+TEST_F(Decap, RefusesSourcesThatAreNotConfigured) {
+    expect_drop(Ethernet{} / Ipv4{.source = "192.0.2.66", .destination = kNode} / Ipv4{} / Tcp{.destination = kLocal},
+                FL_REASON_DECAP_REFUSED);
+    expect_drop(
+        Ethernet{} / Ipv6{.source = "2001:db8:2::1", .destination = kNode6} / Ipv6{} / Tcp{.destination = kLocal},
+        FL_REASON_DECAP_REFUSED);
+}
+
+TEST_F(Decap, LeavesOtherTunnelsToTheHost) {
+    expect_pass(Ethernet{} / outer() / Ipv4{.destination = "192.0.2.99"} / Tcp{});
+    expect_pass(Ethernet{} / Ipv4{.source = kPeer, .destination = "192.0.2.77"} / Ipv4{} / Tcp{});
+    expect_pass(Ethernet{} / Ipv4{.source = kPeer, .destination = kNode, .more_fragments = true} / Ipv4{} / Tcp{});
+    ok(writer_->set_meta_flags(0));
+    expect_pass(Ethernet{} / outer() / Ipv4{} / Tcp{.destination = kLocal});
+}
+
+TEST_F(Decap, AFrontEndNodeUnwrapsWhateverIsForAVip) {
+    const auto unwrap = [&](const Packet& packet, const Packet& inner) {
+        expect_reason(packet, FL_VERDICT_PASS, FL_REASON_DECAPSULATED, inner.bytes(), true);
+    };
+    unwrap(Ethernet{} / outer() / Ipv4{.ttl = 9} / Tcp{.destination = 7},
+           Ethernet{} / Ipv4{.ttl = 9} / Tcp{.destination = 7});
+    unwrap(Ethernet{} / outer() / Ipv4{.more_fragments = true} / Payload{"part"},
+           Ethernet{} / Ipv4{.more_fragments = true} / Payload{"part"});
+    unwrap(Ethernet{} / outer6() / Ipv6{} / Icmp{.type = 128}, Ethernet{} / Ipv6{} / Icmp{.type = 128});
+    // It steers nothing and answers nothing.
+    expect_reason(Ethernet{} / Arp{}, FL_VERDICT_PASS, FL_REASON_NOT_VIP, (Ethernet{} / Arp{}).bytes(), true);
+    expect_reason(Ethernet{} / Ipv4{} / Tcp{}, FL_VERDICT_PASS, FL_REASON_NOT_VIP,
+                  (Ethernet{} / Ipv4{} / Tcp{}).bytes(), true);
+}
+}  // namespace
+}  // namespace fairlead
