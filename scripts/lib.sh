@@ -20,7 +20,11 @@ die() {
 fairlead_setup() {
     local dir=$1 stamp=$1/.fairlead-options log
     shift
-    [[ -f $dir/build.ninja && "$(cat "$stamp" 2>/dev/null)" == "$*" ]] && return
+    if [[ -f $dir/build.ninja && "$(cat "$stamp" 2>/dev/null)" == "$*" ]]; then
+        # Meson's files may have changed: what it says of its tests must not be of an earlier state.
+        log=$(ninja -C "$dir" build.ninja 2>&1) || die "meson could not configure $dir again: $log"
+        return
+    fi
     local -a command=(meson setup "$dir" "$fairlead_root")
     [[ ! -f $dir/build.ninja ]] || command+=(--reconfigure)
     log=$(mktemp)
