@@ -3,7 +3,6 @@
 import os
 import pathlib
 import subprocess
-import time
 
 import pytest
 
@@ -49,10 +48,8 @@ def run(tmp_path):
     return run
 
 
-def test_nothing_missing_touches_nothing_and_is_quick(run):
-    begun = time.monotonic()
+def test_nothing_missing_touches_nothing(run):
     assert run("test") == (0, "", None)
-    assert time.monotonic() - begun < 1
 
 
 def test_only_what_is_missing_is_installed_without_recommends_and_without_starting(run):
