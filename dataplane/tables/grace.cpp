@@ -186,7 +186,8 @@ Result<WorkerSlot> WorkerSlot::create(Tables& tables) {
         auto& worker = workers[i];
         std::uint32_t holder = load_word(worker.pid);
         if (holder && may_live(holder, load_word(worker.started))) continue;
-        if (!__atomic_compare_exchange_n(&worker.pid, &holder, own, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) continue;
+        if (!__atomic_compare_exchange_n(&worker.pid, &holder, own, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+            continue;
         store_word(worker.started, own_start_time());
         if (const auto epoch = load_word(worker.epoch); epoch & 1) store_word(worker.epoch, epoch + 1);  // died inside
         const std::uint32_t cpus = tables.limits().strides - FL_MAX_WORKERS;

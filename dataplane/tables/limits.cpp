@@ -12,9 +12,9 @@ namespace fairlead::tables {
 namespace {
 constexpr std::uint32_t kFragments = 8192;  // first fragments in flight, seconds long each
 constexpr std::uint32_t kPorts = 64;
-constexpr std::uint32_t kRoles = 256;      // a VRRP instance has 8 bits
-constexpr std::uint32_t kRingLines = 64;   // sampling is not there yet; its place is
-constexpr std::uint32_t kGateways = 256;   // next hops beside one for each backend
+constexpr std::uint32_t kRoles = 256;     // a VRRP instance has 8 bits
+constexpr std::uint32_t kRingLines = 64;  // sampling is not there yet; its place is
+constexpr std::uint32_t kGateways = 256;  // next hops beside one for each backend
 constexpr std::uint32_t kMinimumIndex = 16;
 
 std::uint32_t round_up(std::uint32_t value, std::uint32_t multiple) {
@@ -27,8 +27,7 @@ std::uint32_t indexed(std::uint32_t count) { return std::max(std::bit_ceil(count
 // Ranges of n backends take the next power of two, at most 2n - 2, or kMinimumBackendRange, at most 2n + 6.
 std::uint32_t backend_entries(std::uint32_t backends, std::uint32_t pools) {
     const std::uint64_t worst = 2ULL * backends + (kMinimumBackendRange - 2ULL) * pools;
-    return round_up(static_cast<std::uint32_t>(std::min<std::uint64_t>(worst, kMaximumBackends)),
-                    kMinimumBackendRange);
+    return round_up(static_cast<std::uint32_t>(std::min<std::uint64_t>(worst, kMaximumBackends)), kMinimumBackendRange);
 }
 }  // namespace
 
@@ -40,7 +39,8 @@ fl_limits limits_for(const Capacity& wanted, unsigned cpus) {
     limits.pools = round_up(pools + 1, 8);
     const auto backends = std::clamp(wanted.backends, 1U, kMaximumBackends);
     limits.backends = backend_entries(backends, pools);
-    limits.slots = round_up(std::clamp(wanted.slots, std::uint32_t{FL_SLOTS_PER_LINE}, kMaximumSlots), FL_SLOTS_PER_LINE);
+    limits.slots =
+        round_up(std::clamp(wanted.slots, std::uint32_t{FL_SLOTS_PER_LINE}, kMaximumSlots), FL_SLOTS_PER_LINE);
     limits.pins = std::bit_ceil(std::clamp(wanted.pins, std::uint32_t{FL_BUCKET_WORDS}, kMaximumPins));
     limits.fragments = kFragments;
     limits.strides = cpus + FL_MAX_WORKERS;

@@ -23,7 +23,8 @@ void read_vips(const Tables& tables, Snapshot& into) {
         vip.address = from_record(record.address);
         vip.flags = record.flags;
         vip.role = record.role;
-        if (record.role < tables.roles().size()) vip.active_until_ns = load_word(tables.roles()[record.role].active_until_ns);
+        if (record.role < tables.roles().size())
+            vip.active_until_ns = load_word(tables.roles()[record.role].active_until_ns);
         into.vips.push_back(std::move(vip));
     }
     std::sort(into.vips.begin(), into.vips.end(), [](const auto& a, const auto& b) { return a.address < b.address; });
@@ -74,7 +75,8 @@ std::vector<std::uint32_t> count_owners(const Tables& tables, std::uint64_t slot
     const std::uint64_t base = FL_SLOTS_BASE(slots);
     for (std::uint64_t slot = base; slot <= base + FL_SLOTS_MASK(slots); ++slot) {
         if (slot / FL_SLOTS_PER_LINE >= tables.slots().size()) break;
-        const auto owner = FL_SLOT_OWNER(load_word(tables.slots()[slot / FL_SLOTS_PER_LINE].words[slot % FL_SLOTS_PER_LINE]));
+        const auto owner =
+            FL_SLOT_OWNER(load_word(tables.slots()[slot / FL_SLOTS_PER_LINE].words[slot % FL_SLOTS_PER_LINE]));
         ++owned[std::min(owner, backends)];
     }
     return owned;
@@ -126,9 +128,12 @@ void read_usage(const Tables& tables, Snapshot& into) {
     std::uint64_t nexthops = 0;
     for (const auto& nexthop : tables.nexthops()) nexthops += load_word(nexthop.word) != 0;
     constexpr std::uint64_t kPins = 0;  // no slot is in transition in this version, so nothing pins
-    into.usage = {{"vips", into.vips.size(), l.vips - 1U},   {"services", into.services.size(), l.services - 1U},
-                  {"pools", into.pools.size(), l.pools - 1U}, {"backends", backends, l.backends},
-                  {"slots", slots, l.slots},                  {"nexthops", nexthops, l.nexthops - 1U},
+    into.usage = {{"vips", into.vips.size(), l.vips - 1U},
+                  {"services", into.services.size(), l.services - 1U},
+                  {"pools", into.pools.size(), l.pools - 1U},
+                  {"backends", backends, l.backends},
+                  {"slots", slots, l.slots},
+                  {"nexthops", nexthops, l.nexthops - 1U},
                   {"pins", kPins, l.pins}};
 }
 }  // namespace

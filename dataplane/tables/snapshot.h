@@ -41,8 +41,8 @@ struct BackendStatus {
     std::uint32_t global_index = 0;
     fl_backend_state state = FL_BACKEND_UNKNOWN;
     std::uint32_t mtu = 0;
-    std::uint32_t nexthop = 0;        // 0 = none yet
-    std::uint64_t nexthop_word = 0;   // FL_NEXTHOP_WORD; 0 = not resolved
+    std::uint32_t nexthop = 0;       // 0 = none yet
+    std::uint64_t nexthop_word = 0;  // FL_NEXTHOP_WORD; 0 = not resolved
     std::uint32_t slots_owned = 0;
     Counts counts;
 };

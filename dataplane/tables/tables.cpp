@@ -72,7 +72,7 @@ class Descriptor {
 fs::path pin_path(const fs::path& folder, std::size_t table) { return folder / kTableNames[table]; }
 
 bool is_bpffs(const fs::path& folder) {
-    struct statfs info{};
+    struct statfs info {};
     return statfs(folder.c_str(), &info) == 0 && info.f_type == BPF_FS_MAGIC;
 }
 
@@ -115,9 +115,9 @@ Result<void*> map_memory(int fd, std::size_t bytes, Access access, const char* t
     const int flags = fd < 0 ? MAP_SHARED | MAP_ANONYMOUS : MAP_SHARED;
     void* memory = mmap(nullptr, bytes, protection, flags, fd, 0);
     if (memory == MAP_FAILED)
-        return fail(std::string("map table '") + table + "' (" + std::to_string(bytes) + " bytes): " +
-                        std::strerror(errno),
-                    errno);
+        return fail(
+            std::string("map table '") + table + "' (" + std::to_string(bytes) + " bytes): " + std::strerror(errno),
+            errno);
     return memory;
 }
 
@@ -132,13 +132,14 @@ Result<fl_meta> read_meta(const fs::path& folder) {
     if (info->type != BPF_MAP_TYPE_ARRAY || info->value_size < offsetof(fl_meta, limits))
         return fail(path.string() + " is not a table of Fairlead's", EPROTO);
     const std::size_t length = std::min<std::size_t>(info->value_size, sizeof(meta));
-    auto memory = map_memory(fd->get(), length, Access::kReadOnly, "meta");
+    const auto mapped = mapped_bytes({"meta", info->value_size, 1});
+    auto memory = map_memory(fd->get(), mapped, Access::kReadOnly, "meta");
     if (!memory) return tl::unexpected(memory.error());
     meta.magic = __atomic_load_n(&static_cast<const fl_meta*>(*memory)->magic, __ATOMIC_ACQUIRE);
     const auto magic = meta.magic;
     std::memcpy(&meta, *memory, length);
     meta.magic = magic;
-    munmap(*memory, length);
+    munmap(*memory, mapped);
     return meta;
 }
 
@@ -227,8 +228,9 @@ Result<void> ensure_bpffs(const fs::path& folder) {
                         errno);
     }
     if (!is_bpffs(nearest_existing(folder)))
-        return fail(folder.string() + " is not in a BPF file system; use a folder below /sys/fs/bpf, or mount one: "
-                                      "mount -t bpf bpf FOLDER",
+        return fail(folder.string() +
+                        " is not in a BPF file system; use a folder below /sys/fs/bpf, or mount one: "
+                        "mount -t bpf bpf FOLDER",
                     EINVAL);
     return make_folders(folder);
 }
@@ -313,7 +315,8 @@ Result<Tables> Tables::open_pinned(const fs::path& folder, Access access) {
         if (!info) return tl::unexpected(info.error());
         if (info->type != BPF_MAP_TYPE_ARRAY || info->value_size != shapes[t].element ||
             info->max_entries != shapes[t].count || !(info->map_flags & BPF_F_MMAPABLE))
-            return fail(pin_path(folder, t).string() + " has not the size that its header says" + remedy(folder), EPROTO);
+            return fail(pin_path(folder, t).string() + " has not the size that its header says" + remedy(folder),
+                        EPROTO);
         state->descriptors[t] = std::move(*fd);
         if (auto mapped = state->map(t, shapes[t]); !mapped) return tl::unexpected(mapped.error());
     }

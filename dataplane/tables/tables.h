@@ -50,8 +50,8 @@ class Tables {
     // the one element itself. From a const Tables they are const; with Access::kReadOnly a store is a fault.
     template <typename T>
     using View = std::conditional_t<std::is_same_v<std::remove_const_t<T>, fl_meta>, T&, std::span<T>>;
-#define FL_X(name, type, count)                                                        \
-    View<type> name() { return view<type>(FL_TABLE_##name); }                          \
+#define FL_X(name, type, count)                               \
+    View<type> name() { return view<type>(FL_TABLE_##name); } \
     View<const type> name() const { return view<const type>(FL_TABLE_##name); }
     FL_TABLE_LIST(FL_X)
 #undef FL_X

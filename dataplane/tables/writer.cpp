@@ -6,8 +6,10 @@
 #include <climits>
 
 #include "dataplane/core/hash.h"
-#include "dataplane/core/index.h"
 #include "dataplane/tables/writer_impl.h"
+
+// After the accessors that it is written in.
+#include "dataplane/core/index.h"
 
 namespace fairlead::tables {
 
@@ -15,10 +17,9 @@ TableWriter::Impl::Impl(Tables& tables_, GracePeriod& grace_)
     : tables(tables_),
       grace(grace_),
       limits(tables_.limits()),
-      vip_index(tables_.vip_index(), tables_.meta().vip_index,
-                [this](std::uint32_t id, std::uint32_t seed) {
-                    return fl_index_hash_vip(&tables.vips()[id].address, seed);
-                }),
+      vip_index(
+          tables_.vip_index(), tables_.meta().vip_index,
+          [this](std::uint32_t id, std::uint32_t seed) { return fl_index_hash_vip(&tables.vips()[id].address, seed); }),
       service_index(tables_.service_index(), tables_.meta().service_index,
                     [this](std::uint32_t id, std::uint32_t seed) {
                         const auto& service = tables.services()[id];
@@ -181,14 +182,18 @@ auto lookup(const Map& map, const Key& key) -> std::optional<typename Map::mappe
 }
 }  // namespace
 
-std::optional<std::uint32_t> TableWriter::find_vip(const IpAddress& address) const { return lookup(impl_->vips, address); }
+std::optional<std::uint32_t> TableWriter::find_vip(const IpAddress& address) const {
+    return lookup(impl_->vips, address);
+}
 
 std::optional<std::uint32_t> TableWriter::find_service(const IpAddress& vip, std::uint16_t port,
                                                        std::uint8_t protocol) const {
     return lookup(impl_->services, ServiceKey{vip, port, protocol});
 }
 
-std::optional<std::uint32_t> TableWriter::find_pool(std::string_view name) const { return lookup(impl_->pool_ids, name); }
+std::optional<std::uint32_t> TableWriter::find_pool(std::string_view name) const {
+    return lookup(impl_->pool_ids, name);
+}
 
 std::optional<std::uint16_t> TableWriter::find_backend(std::uint32_t pool, std::string_view name) const {
     const auto* state = impl_->pool(pool);
@@ -328,8 +333,7 @@ Result<void> TableWriter::set_nexthop(std::uint32_t id, const MacAddress& mac, s
 }
 
 Result<void> TableWriter::set_port(std::uint32_t number, const Port& port) {
-    if (number == 0 || number >= impl_->limits.ports)
-        return fail("there is no port " + std::to_string(number), EINVAL);
+    if (number == 0 || number >= impl_->limits.ports) return fail("there is no port " + std::to_string(number), EINVAL);
     auto& record = impl_->tables.ports()[number];
     fl_port wanted{};
     wanted.mac = mac_word(port.mac);
@@ -395,9 +399,9 @@ void store_source_body(fl_source& entry, const fl_source& value) {
 
 Result<void> TableWriter::set_sources(std::span<const IpPrefix> sources) {
     if (sources.size() > FL_MAX_SOURCES)
-        return fail(std::to_string(sources.size()) + " sources; at most " + std::to_string(FL_MAX_SOURCES) +
-                        " are possible",
-                    ENOSPC);
+        return fail(
+            std::to_string(sources.size()) + " sources; at most " + std::to_string(FL_MAX_SOURCES) + " are possible",
+            ENOSPC);
     auto& meta = impl_->tables.meta();
     std::vector<fl_source> missing;
     for (const auto& prefix : sources) missing.push_back(to_source(prefix));
@@ -459,8 +463,9 @@ void TableWriter::set_controller(std::uint32_t pid, std::uint64_t realtime_ns) {
 Result<void> TableWriter::Impl::refuse_under_engine(bool same, const char* what) const {
     if (same) return {};
     if (tables.meta().engine == FL_ENGINE_NONE && !any_worker_lives(tables)) return {};
-    return fail(std::string(what) + " cannot be changed while an engine runs: run 'lbctl detach --all' and start lbd again",
-                EBUSY);
+    return fail(
+        std::string(what) + " cannot be changed while an engine runs: run 'lbctl detach --all' and start lbd again",
+        EBUSY);
 }
 
 namespace {
@@ -519,8 +524,9 @@ Result<void> TableWriter::set_hash_key(const std::array<std::uint8_t, 16>& key) 
     auto& meta = impl_->tables.meta();
     fl_meta expanded{};
     fl_hash_expand(&expanded, words);
-    const bool same = std::memcmp(expanded.hash_multipliers, meta.hash_multipliers, sizeof(meta.hash_multipliers)) == 0 &&
-                      std::memcmp(expanded.hash_addends, meta.hash_addends, sizeof(meta.hash_addends)) == 0;
+    const bool same =
+        std::memcmp(expanded.hash_multipliers, meta.hash_multipliers, sizeof(meta.hash_multipliers)) == 0 &&
+        std::memcmp(expanded.hash_addends, meta.hash_addends, sizeof(meta.hash_addends)) == 0;
     if (auto free = impl_->refuse_under_engine(same, "the hash key"); !free) return free;
     fl_hash_expand(&meta, words);
     return {};

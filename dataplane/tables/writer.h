@@ -111,7 +111,7 @@ class TableWriter {
     // From where encapsulated packets are accepted; at most FL_MAX_SOURCES. Safe under readers: an entry is made to
     // match nothing by one store, waited for, filled, and published by one store. May take two grace periods.
     Result<void> set_sources(std::span<const IpPrefix> sources);
-    Result<void> set_meta_flags(std::uint32_t flags);          // FL_META_*
+    Result<void> set_meta_flags(std::uint32_t flags);  // FL_META_*
     Result<void> set_answer_rate(std::uint32_t per_second_per_cpu);
     Result<void> set_engine(fl_engine_kind engine);
     Result<void> set_config_digest(std::uint64_t digest);

@@ -61,7 +61,9 @@ void TableWriter::Impl::bump_generation() {
 // --- Counters that go on -------------------------------------------------------------------------------------------
 
 namespace {
-void store_counts(fl_counter& to, const Counts& counts) { store_record(to, {counts.packets, counts.bytes, counts.syns, 0}); }
+void store_counts(fl_counter& to, const Counts& counts) {
+    store_record(to, {counts.packets, counts.bytes, counts.syns, 0});
+}
 }  // namespace
 
 // From here on the counter stands at 0, whoever had the index before.
@@ -339,8 +341,10 @@ void TableWriter::Impl::give_back_unpublished(const Plan& plan) {
             retired.services.push_back(service.second);
             return true;
         });
-        if (vips.erase(vip.desired->address)) retired.vips.push_back(vip.id);
-        else used.vips.release(vip.id);
+        if (vips.erase(vip.desired->address))
+            retired.vips.push_back(vip.id);
+        else
+            used.vips.release(vip.id);
     }
     for (const auto& pool : plan.pools)
         if (pool.state && pool.slots && pool.slots->base != pool.state->slots_base)

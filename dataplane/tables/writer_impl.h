@@ -41,7 +41,7 @@ struct PoolState {
     std::uint32_t slots_base = 0;
     std::uint32_t slots = 0;
     std::uint32_t backend_base = 0;
-    std::uint32_t capacity = 0;  // of the backend range; what readers may use is the record's backend_count
+    std::uint32_t capacity = 0;      // of the backend range; what readers may use is the record's backend_count
     NameMap<std::uint16_t> by_name;  // live backends
     std::vector<bool> taken;         // by local index: an entry is filled
     std::vector<bool> live;          // taken, and not on its way out
@@ -93,9 +93,9 @@ struct PoolPlan {
     std::vector<std::pair<const DesiredBackend*, std::uint16_t>> add;  // with the local index each gets
     std::vector<std::uint16_t> remove;
     std::vector<std::pair<std::uint16_t, std::uint32_t>> tiers;  // local index, new tier
-    std::optional<Range> backends;  // a new pool's range, or where the range moves
-    std::optional<Range> slots;     // likewise
-    std::uint32_t replaced = 0;     // of `add`, those whose name was there with another address
+    std::optional<Range> backends;                               // a new pool's range, or where the range moves
+    std::optional<Range> slots;                                  // likewise
+    std::uint32_t replaced = 0;  // of `add`, those whose name was there with another address
 };
 
 struct ServicePlan {

@@ -34,7 +34,8 @@ std::uint32_t slot_range_for(std::uint32_t slots) { return std::max<std::uint32_
 Result<Range> allocate_backends(Allocations& from, std::uint32_t size) {
     const auto chunk = from.backend_chunks.allocate(size / kMinimumBackendRange);
     if (!chunk)
-        return transition_error("backends", size, std::uint64_t{from.backend_chunks.available()} * kMinimumBackendRange);
+        return transition_error("backends", size,
+                                std::uint64_t{from.backend_chunks.available()} * kMinimumBackendRange);
     return Range{*chunk * kMinimumBackendRange, size};
 }
 
@@ -53,17 +54,17 @@ Result<std::uint32_t> allocate_id(IdAllocator& from, const char* limit) {
 Result<void> validate_name(const char* what, const std::string& name) {
     if (name.empty()) return fail(std::string("a ") + what + " has no name", EINVAL);
     if (name.size() >= FL_NAME_BYTES)
-        return fail(std::string(what) + " name '" + name + "' is longer than " + std::to_string(FL_NAME_BYTES - 1) +
-                        " bytes",
-                    EINVAL);
+        return fail(
+            std::string(what) + " name '" + name + "' is longer than " + std::to_string(FL_NAME_BYTES - 1) + " bytes",
+            EINVAL);
     return {};
 }
 
 Result<void> validate_pool(const DesiredPool& pool) {
     if (auto named = validate_name("pool", pool.name); !named) return named;
     if (!std::has_single_bit(pool.slots) || pool.slots > kMaximumPoolSlots)
-        return fail("pool '" + pool.name + "': " + std::to_string(pool.slots) + " slots; expected a power of two, at most " +
-                        std::to_string(kMaximumPoolSlots),
+        return fail("pool '" + pool.name + "': " + std::to_string(pool.slots) +
+                        " slots; expected a power of two, at most " + std::to_string(kMaximumPoolSlots),
                     EINVAL);
     if (pool.backends.size() > kMaximumPoolBackends)
         return fail("pool '" + pool.name + "' has " + std::to_string(pool.backends.size()) + " backends; at most " +
@@ -94,7 +95,8 @@ bool Plan::empty() const {
 Result<void> TableWriter::Impl::validate(const Desired& desired) const {
     std::unordered_set<IpAddress> addresses;
     for (const auto& vip : desired.vips) {
-        if (!addresses.insert(vip.address).second) return fail("VIP " + vip.address.to_string() + " is there twice", EINVAL);
+        if (!addresses.insert(vip.address).second)
+            return fail("VIP " + vip.address.to_string() + " is there twice", EINVAL);
         if (vip.role >= limits.roles)
             return fail("VIP " + vip.address.to_string() + ": there is no role " + std::to_string(vip.role), EINVAL);
     }
