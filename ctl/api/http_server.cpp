@@ -17,6 +17,7 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
 #include <exception>
+#include <set>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -43,12 +44,13 @@ constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 class Session;
 
 struct Listener {
+    asio::io_context& io;
     Acceptor acceptor;
     asio::steady_timer pause;
     Handler handler;
-    SocketFile file;                             // of a unix socket; else an empty path
-    std::shared_ptr<std::atomic<bool>> stopped;  // the server's; outlives it for replies that come too late
-    std::vector<std::weak_ptr<Session>> sessions;
+    SocketFile file;                              // of a unix socket; else an empty path
+    std::shared_ptr<std::atomic<bool>> stopped;   // the server's; outlives it for replies that come too late
+    std::set<std::shared_ptr<Session>> sessions;  // open ones; a session takes itself out when it closes
 
     bool is_unix() const { return !file.path.empty(); }
 };
@@ -94,8 +96,8 @@ struct HttpServer::State {
 
 namespace {
 
-// One connection: reads a request, has it handled, writes the answer, and so on. It lives as long as an operation of its
-// own or a Reply refers to it.
+// One connection: reads a request, has it handled, writes the answer, and so on. Its listener owns it until it closes;
+// a Reply does not, for it may outlive the io_context, which a session must not.
 class Session : public std::enable_shared_from_this<Session> {
   public:
     Session(Protocol::socket socket, const ServerLimits& limits, const std::shared_ptr<Listener>& listener)
@@ -115,8 +117,7 @@ class Session : public std::enable_shared_from_this<Session> {
 
     void read_header();
     void respond(Response response);
-    void close() { stream_.close(); }
-    asio::any_io_executor get_executor() { return stream_.get_executor(); }
+    void close();
 
     // Since when nothing but the client has been waited for; none while a handler or the answer is under way.
     std::optional<Clock::time_point> silent_since() const { return silent_since_; }
@@ -148,8 +149,8 @@ class Session : public std::enable_shared_from_this<Session> {
 // The promise of an answer behind a Reply.
 class PendingReply {
   public:
-    PendingReply(std::shared_ptr<Session> session, std::shared_ptr<const std::atomic<bool>> stopped)
-        : session_(std::move(session)), stopped_(std::move(stopped)) {}
+    PendingReply(asio::io_context& io, std::weak_ptr<Session> session, std::shared_ptr<const std::atomic<bool>> stopped)
+        : io_(io), session_(std::move(session)), stopped_(std::move(stopped)) {}
     PendingReply(const PendingReply&) = delete;
     PendingReply& operator=(const PendingReply&) = delete;
     ~PendingReply() { send({500, error_body("the request was dropped without an answer")}); }
@@ -158,19 +159,29 @@ class PendingReply {
         if (sent_.exchange(true)) {
             return;
         }
-        // Dropped with the server: the io_context may be on its way out, too.
+        // Dropped with the server: the io_context may be gone, too.
         if (!*stopped_) {
-            asio::post(session_->get_executor(), [session = session_, response = std::move(response)]() mutable {
-                session->respond(std::move(response));
+            asio::post(io_, [weak = session_, response = std::move(response)]() mutable {
+                if (const auto session = weak.lock()) {
+                    session->respond(std::move(response));
+                }
             });
         }
     }
 
   private:
     std::atomic<bool> sent_ = false;
-    std::shared_ptr<Session> session_;
+    asio::io_context& io_;
+    std::weak_ptr<Session> session_;
     std::shared_ptr<const std::atomic<bool>> stopped_;
 };
+
+void Session::close() {
+    stream_.close();
+    if (const auto listener = listener_.lock()) {
+        listener->sessions.erase(shared_from_this());
+    }
+}
 
 void Session::read_header() {
     parser_.emplace();
@@ -192,9 +203,7 @@ void Session::header_read(const error_code& error) {
     }
     asio::async_write(stream_, asio::buffer(kContinue),
                       [self = shared_from_this()](const error_code& failed, std::size_t) {
-                          if (!failed) {
-                              self->read_body();
-                          }
+                          failed ? self->close() : self->read_body();
                       });
 }
 
@@ -232,7 +241,7 @@ void Session::handle() {
         const auto self = weak.lock();
         return !self || self->client_gone();
     };
-    const auto pending = std::make_shared<PendingReply>(shared_from_this(), listener->stopped);
+    const auto pending = std::make_shared<PendingReply>(listener->io, weak_from_this(), listener->stopped);
     try {
         listener->handler(request, [pending](Response response) { pending->send(std::move(response)); });
     } catch (const std::exception& thrown) {
@@ -304,23 +313,19 @@ bool Session::client_gone() {
 
 // Room for one more connection: closes the one that has been silent longest. False if all are being served.
 bool make_room(Listener& listener, std::size_t limit) {
-    std::erase_if(listener.sessions, [](const auto& session) { return session.expired(); });
     if (listener.sessions.size() < limit) {
         return true;
     }
     std::shared_ptr<Session> oldest;
-    for (const auto& weak : listener.sessions) {
-        const auto session = weak.lock();
-        if (session && session->silent_since() && (!oldest || session->silent_since() < oldest->silent_since())) {
+    for (const auto& session : listener.sessions) {
+        if (session->silent_since() && (!oldest || session->silent_since() < oldest->silent_since())) {
             oldest = session;
         }
     }
-    if (!oldest) {
-        return false;
+    if (oldest) {
+        oldest->close();
     }
-    oldest->close();
-    std::erase_if(listener.sessions, [&](const auto& session) { return session.lock() == oldest; });
-    return true;
+    return oldest != nullptr;
 }
 
 void accept_next(const std::shared_ptr<Listener>& listener, const ServerLimits& limits);
@@ -337,7 +342,7 @@ void accepted(const std::shared_ptr<Listener>& listener, const ServerLimits& lim
     }
     if (make_room(*listener, limits.connections)) {
         const auto session = std::make_shared<Session>(std::move(socket), limits, listener);
-        listener->sessions.push_back(session);
+        listener->sessions.insert(session);
         session->read_header();
     }
     accept_next(listener, limits);
@@ -388,7 +393,7 @@ Result<std::uint16_t> HttpServer::listen_tcp(const IpAddress& address, std::uint
 Result<void> HttpServer::State::start(Descriptor descriptor, const Protocol& protocol, Handler handler,
                                       SocketFile file) {
     auto listener = std::make_shared<Listener>(
-        Listener{Acceptor(io), asio::steady_timer(io), std::move(handler), std::move(file), stopped, {}});
+        Listener{io, Acceptor(io), asio::steady_timer(io), std::move(handler), std::move(file), stopped, {}});
     error_code failed;
     listener->acceptor.assign(protocol, descriptor.get(), failed);
     if (failed) {
@@ -406,12 +411,9 @@ void HttpServer::stop() {
         error_code ignored;
         listener->acceptor.close(ignored);
         listener->pause.cancel();
-        for (const auto& weak : listener->sessions) {
-            if (const auto session = weak.lock()) {
-                session->close();
-            }
+        for (const auto& session : std::exchange(listener->sessions, {})) {
+            session->close();
         }
-        listener->sessions.clear();
         if (listener->is_unix()) {
             listener->file.remove();
         }

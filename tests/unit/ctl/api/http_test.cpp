@@ -131,7 +131,7 @@ class HttpTest : public testing::Test {
         done.get_future().wait();
     }
     Result<ClientResponse> get(const std::string& target,
-                               milliseconds timeout = milliseconds(kPatienceSeconds * 1000)) {
+                               milliseconds timeout = milliseconds(6000 * kPatienceSeconds)) {
         return request_unix(socket_, {"GET", target, {}}, timeout);
     }
 
@@ -249,7 +249,7 @@ TEST_F(HttpTest, TakesTheLongestBodyAllowed) {
 
 TEST_F(HttpTest, ClosesSilentClients) {
     ServerLimits limits;
-    limits.idle = milliseconds(100);
+    limits.idle = milliseconds(1000);
     serve(echo, limits);
     Raw silent = Raw::to(socket_);
     Raw half = Raw::to(socket_);
@@ -303,7 +303,7 @@ TEST_F(HttpTest, MakesRoomByClosingTheLongestSilent) {
 TEST_F(HttpTest, DoesNotCloseThoseItMakesWait) {
     ServerLimits limits;
     limits.connections = 2;
-    limits.idle = milliseconds(50);
+    limits.idle = milliseconds(1000);
     std::mutex mutex;
     std::vector<Reply> waiting;
     serve(
@@ -316,15 +316,19 @@ TEST_F(HttpTest, DoesNotCloseThoseItMakesWait) {
     for (std::size_t i = 1; i <= 2; ++i) {
         clients.push_back(Raw::to(socket_));
         clients.back().send("GET / HTTP/1.1\r\n\r\n");
-        for (std::size_t have = 0; have < i;) {
+        const auto have = [&] {
             const std::lock_guard lock(mutex);
-            have = waiting.size();
+            return waiting.size();
+        };
+        for (int tries = 0; have() < i && tries < 1000 * kPatienceSeconds; ++tries) {
+            std::this_thread::sleep_for(milliseconds(1));
         }
+        ASSERT_EQ(have(), i);
     }
     Raw refused = Raw::to(socket_);
     EXPECT_TRUE(refused.closed()) << "all connections are being served: there is no room";
-    std::this_thread::sleep_for(milliseconds(150));  // far past the idle time
-    for (const Reply& reply : waiting) {             // from this thread, which is not the loop's
+    std::this_thread::sleep_for(milliseconds(1500));  // past the idle time
+    for (const Reply& reply : waiting) {              // from this thread, which is not the loop's
         reply({200, "done"});
         reply({500, "twice"});
     }
@@ -589,7 +593,7 @@ TEST_F(HttpTest, ClientWaitsAsLongAsItTakes) {
 }
 
 TEST_F(HttpTest, ClientTakesALongAnswer) {
-    const std::string page(20U << 20, 'x');
+    const std::string page(4U << 20, 'x');
     serve([&](const Request&, const Reply& reply) { reply({200, page}); });
     const auto answer = get("/");
     ASSERT_TRUE(answer) << answer.error().message;
