@@ -37,7 +37,7 @@ class BurstWorker {
         engine_.stride = slot_.stride();
     }
 
-    // One burst of queue `queue` of table port `port`. What is for the host goes to pass(rte_mbuf*), with its ownership.
+    // One burst of queue `queue` of table port `port`. What is for the host goes to pass(rte_mbuf*), and is its own.
     template <typename Pass>
     BurstCount run(std::uint32_t port, std::uint16_t queue, Pass&& pass) {
         std::array<rte_mbuf*, kBurst> mbufs;

@@ -36,7 +36,8 @@ def ethernet(destination: bytes, source: bytes, ethertype: int, payload: bytes) 
 
 def ip(source: str, destination: str, protocol: int, payload: bytes, ttl: int = 64) -> bytes:
     if version_of(source) == 6:
-        return struct.pack("!IHBB", 6 << 28, len(payload), protocol, ttl) + packed(source) + packed(destination) + payload
+        header = struct.pack("!IHBB", 6 << 28, len(payload), protocol, ttl)
+        return header + packed(source) + packed(destination) + payload
     header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 0x1234, 0x4000, ttl, protocol, 0)
     header += packed(source) + packed(destination)
     return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + payload
@@ -44,8 +45,8 @@ def ip(source: str, destination: str, protocol: int, payload: bytes, ttl: int = 
 
 def tcp(source: str, source_port: int, destination: str, port: int, flags: int, payload: bytes = b"") -> bytes:
     segment = struct.pack("!HHIIBBHHH", source_port, port, 0x01020304, 0, 5 << 4, flags, 8192, 0, 0) + payload
-    pseudo = packed(source) + packed(destination)
-    pseudo += struct.pack("!BBH", 0, 6, len(segment)) if version_of(source) == 4 else struct.pack("!IHBB", len(segment), 0, 0, 6)
+    # One pseudo-header for both families: RFC 8200's differs from RFC 9293's in zeros and order, which no sum minds.
+    pseudo = packed(source) + packed(destination) + struct.pack("!HH", PROTOCOL_TCP, len(segment))
     return segment[:16] + struct.pack("!H", checksum(pseudo + segment)) + segment[18:]
 
 

@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 REPORT_DESCRIPTOR = 3
 CLONE_NEWNET = 0x40000000
@@ -25,21 +26,29 @@ def report(name: str, ok: bool, detail: str = "") -> None:
 
 
 def check(name: str, body: Callable[[], str | None]) -> bool:
-    """Runs one test; it passes unless it raises. What it returns is the detail of the line."""
+    """Runs one test; it passes unless it raises. What it returns is the detail of the line, behind its duration."""
+    begun = time.monotonic()
     try:
-        report(name, True, body() or "")
-        return True
+        detail, ok = body() or "", True
     except Exception as error:  # noqa: BLE001 - whatever goes wrong in a test is that test's result
         traceback.print_exc()
-        report(name, False, f"{type(error).__name__}: {error}")
-        return False
+        detail, ok = f"{type(error).__name__}: {error}", False
+    report(name, ok, f"{time.monotonic() - begun:.1f} s {detail}")
+    return ok
 
 
-def run(*command: str, limit_s: float = 60) -> str:
+def run(*command: str, limit_s: float = 180) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}: {done.stdout} {done.stderr}")
     return done.stdout
+
+
+def load_later_modules() -> None:
+    """What the machine was given beyond its own needs (machine.py, LATER_MODULES)."""
+    folder = Path("/run/modules")
+    for name in (folder / "later").read_text().split():
+        run("busybox", "insmod", str(folder / f"{name}.ko"))
 
 
 @contextmanager
@@ -82,7 +91,7 @@ class Port:
         while self._receive() is not None:
             pass
 
-    def expect(self, matches: Callable[[bytes], bool], limit_s: float = 3.0) -> bytes | None:
+    def expect(self, matches: Callable[[bytes], bool], limit_s: float = 10.0) -> bytes | None:
         """The first arriving frame that matches, or None when the time is over."""
         deadline = time.monotonic() + limit_s
         while (left := deadline - time.monotonic()) > 0:

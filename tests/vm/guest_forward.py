@@ -15,16 +15,18 @@ from pathlib import Path
 
 import frames
 from frames import ACK, RST, SYN, ethernet, ethertype_of, ip, one_hop_on, tcp_packet
-from guest import Port, check, mac_of, namespace, report, run
+from guest import Port, check, load_later_modules, mac_of, namespace, report, run
 
 PORT = 80
 UNLISTED_PORT = 81
-READY_LIMIT_S = 60.0
+READY_LIMIT_S = 120.0
 FRONTEND_SETUP = Path(__file__).resolve().parents[2] / "scripts/frontend-setup"
+EXCHANGE_LIMIT_S = 10.0  # met in milliseconds, or not at all
 SETTINGS = Path("/run/fairlead-vm.toml")
 
 BALANCER = {4: "192.0.2.1", 6: "2001:db8:2::1"}
 CLIENT = {4: "192.0.2.100", 6: "2001:db8:2::100"}
+FAR_CLIENT = {4: "192.0.2.77", 6: "2001:db8:2::77"}  # at the balancer's end of the pair
 STRANGER = {4: "192.0.2.66", 6: "2001:db8:2::66"}
 BACKEND = {
     "dsr4": "192.0.2.11", "dsr6": "2001:db8:2::11",
@@ -54,7 +56,7 @@ address = ["{BALANCER[4]}", "{BALANCER[6]}"]
 [[pool]]
 name = "{name}"
 forward = "{FORWARD[name[:-1]]}"
-checks = [{{ type = "tcp", port = {PORT}, interval = "500ms", timeout = "400ms", rise = 1, fall = 20 }}]
+checks = [{{ type = "tcp", port = {PORT}, interval = "500ms", timeout = "450ms", rise = 1, fall = 20 }}]
 [[pool.backend]]
 name = "{name}"
 address = "{address}"
@@ -142,7 +144,7 @@ class Wire:
         self.mac = mac_of("wire", "wire0")
         self.balancer_mac = mac_of("lb", "lb0")
 
-    def exchange(self, packet: bytes, matches, limit_s: float = 3.0) -> bytes | None:
+    def exchange(self, packet: bytes, matches, limit_s: float = EXCHANGE_LIMIT_S) -> bytes | None:
         """Sends the packet to the balancer; the matching frame that came back, its Ethernet header checked."""
         family = packet[0] >> 4
         self.port.drain()
@@ -154,7 +156,8 @@ class Wire:
 
 
 def request(name: str, source_port: int, flags: int = SYN, port: int = PORT) -> bytes:
-    return tcp_packet(CLIENT[int(name[-1])], source_port, VIP[name], port, flags, b"" if flags & SYN else b"some payload")
+    payload = b"" if flags & SYN else b"some payload"
+    return tcp_packet(CLIENT[int(name[-1])], source_port, VIP[name], port, flags, payload)
 
 
 def is_tunnel_to(address: str):
@@ -170,7 +173,7 @@ def equal(got: bytes | None, wanted: bytes) -> None:
         raise AssertionError(f"got {got.hex()}, wanted {wanted.hex()}")
 
 
-def wait_until_steered(wire: Wire, balancer: Balancer) -> str:
+def wait_until_steered(wire: Wire, balancer: Balancer) -> None:
     """Every backend has had its first good check and every neighbour its answer when all modes forward."""
     started = time.monotonic()
     waiting = {name for name in VIP if not name.startswith("local")}
@@ -184,7 +187,6 @@ def wait_until_steered(wire: Wire, balancer: Balancer) -> str:
             ends = packet[40:] if name[-1] == "6" else packet[20:]
             if wire.exchange(packet, lambda p: p.endswith(ends) and len(p) >= len(packet) and not is_reset(p), 0.3):
                 waiting.discard(name)
-    return f"{time.monotonic() - started:.1f} s"
 
 
 def is_reset(packet: bytes) -> bool:
@@ -228,17 +230,21 @@ def answered_by_host(wire: Wire, name: str) -> None:
         raise AssertionError(f"no SYN-ACK but {got and got.hex()}")
 
 
+def is_echo_reply_from(address: str):
+    return lambda p: p[9] == frames.PROTOCOL_ICMP and p[20] == 0 and p[12:16] == frames.packed(address)
+
+
 def passed_to_host(wire: Wire) -> None:
     """What is for no VIP reaches the host untouched: its own kernel answers the echo."""
     packet = frames.echo_request(CLIENT[4], BALANCER[4], 0x4642)
-    got = wire.exchange(packet, lambda p: p[9] == frames.PROTOCOL_ICMP and p[20] == 0 and p[12:16] == frames.packed(BALANCER[4]))
+    got = wire.exchange(packet, is_echo_reply_from(BALANCER[4]))
     if got is None or got[24:] != packet[24:]:
         raise AssertionError(f"no echo reply but {got and got.hex()}")
 
 
 def vip_echo(wire: Wire) -> None:
     packet = frames.echo_request(CLIENT[4], VIP["dsr4"], 0x4643)
-    got = wire.exchange(packet, lambda p: p[9] == frames.PROTOCOL_ICMP and p[20] == 0 and p[12:16] == frames.packed(VIP["dsr4"]))
+    got = wire.exchange(packet, is_echo_reply_from(VIP["dsr4"]))
     if got is None or got[24:] != packet[24:] or frames.checksum(got[20:]) != 0 or frames.checksum(got[:20]) != 0:
         raise AssertionError(f"no echo reply but {got and got.hex()}")
 
@@ -267,16 +273,45 @@ def attached_natively() -> str:
     return f"program {link['xdp']['prog']['id']}"
 
 
-def prepare_front_end(build: Path) -> str:
-    """The wire becomes a front-end node that unwraps by fl_decap: this kernel's tunnel devices are not loaded."""
-    tunnel_ends = {BACKEND["tunnel4"], BACKEND["tunnel6"]}
+def in_wire(*command: str) -> str:
+    return run("nsenter", "--net=/run/netns/wire", *command)
+
+
+def attach_decap(lbctl: str) -> str:
+    """The wire becomes a front-end node that unwraps by fl_decap, for the tunnels' ends alone."""
+    ends = {BACKEND["tunnel4"], BACKEND["tunnel6"]}
     batch("wire", "link set dev wire0 xdpdrv off\n"
-          + addresses("del", "wire0", [value for value in wire_addresses() if value not in tunnel_ends]))  # fmt: skip
-    return run(
-        "nsenter", "--net=/run/netns/wire", str(FRONTEND_SETUP), "ipip", VIP["tunnel4"], VIP["tunnel6"],
-        "--interface", "wire0", "--source", BALANCER[4], "--source", BALANCER[6],
-        "--lbctl", str(build / "ctl/lbctl/lbctl"),
+          + addresses("del", "wire0", [value for value in wire_addresses() if value not in ends]))  # fmt: skip
+    return in_wire(
+        lbctl, "decap", "attach", "--interface", "wire0", "--source", BALANCER[4], "--source", BALANCER[6],
+        "--vip", VIP["tunnel4"], "--vip", VIP["tunnel6"],
     )  # fmt: skip
+
+
+def prepare_front_end(lbctl: str, pass_object: str) -> str:
+    """The wire becomes a front-end node again, now with the kernel's own tunnel devices, which frontend-setup prefers."""
+    in_wire(lbctl, "decap", "detach", "--interface", "wire0")
+    load_later_modules()
+    batch("wire", f"link set dev wire0 xdpdrv obj {pass_object} sec xdp\n")
+    batch("lb", addresses("add", "lb0", FAR_CLIENT.values()))
+    said = in_wire(str(FRONTEND_SETUP), "ipip", VIP["tunnel4"], VIP["tunnel6"], "--interface", "wire0", "--lbctl", lbctl)
+    if "link set tunl0 up" not in said.replace("dev ", "") or "decap attach" in said:
+        raise AssertionError(f"did not take the tunnel device: {said}")
+    listen("wire", [VIP["tunnel4"], VIP["tunnel6"]])
+    return said
+
+
+def served_through_device(wire: Wire, name: str) -> None:
+    """A client's SYN goes through the balancer and the tunnel; the node's TCP answers as the VIP, straight to it."""
+    family = int(name[-1])
+    header = frames.HEADER_LENGTH[family]
+    client = Port("lb", "lb0")
+    packet = tcp_packet(FAR_CLIENT[family], 40007, VIP[name], PORT, SYN)
+    wire.port.send(ethernet(wire.balancer_mac, wire.mac, frames.ETHERTYPE[family], packet))
+    ports = packet[header + 2 : header + 4] + packet[header : header + 2]
+    got = client.expect(lambda f: f[14 + header : 18 + header] == ports)
+    if got is None or got[14 + header + 13] != SYN | ACK:
+        raise AssertionError(f"no SYN-ACK but {got and got.hex()}")
 
 
 def unwrapped(wire: Wire, name: str) -> None:
@@ -294,20 +329,12 @@ def stranger_refused(wire: Wire, name: str) -> None:
     for source, comes_in in ((STRANGER[family], False), (BALANCER[family], True)):
         outer = ip(source, BACKEND[name], OUTER_PROTOCOL[family], packet)
         balancer.send(ethernet(wire.mac, wire.balancer_mac, frames.ETHERTYPE[family], outer))
-        got = wire.port.expect(lambda f: f.endswith(packet[-20:]), 3.0 if comes_in else 1.0)
+        got = wire.port.expect(lambda f: f.endswith(packet[-20:]), EXCHANGE_LIMIT_S if comes_in else 1.0)
         if comes_in != (got is not None and got[14:] == packet):
             raise AssertionError(f"from {source}: {got and got.hex()}")
 
 
-def main(build: Path, pass_object: str) -> int:
-    build_network(pass_object)
-    listen("wire", [BACKEND[name] for name in BACKEND if not name.startswith("local")])
-    listen("lb", [value for name in ("local4", "local6") for value in (BACKEND[name], VIP[name])])
-    balancer = Balancer(build)
-    wire = Wire()
-    if not check("ready", lambda: wait_until_steered(wire, balancer)):
-        balancer.stop()
-        return 1
+def forwards(wire: Wire) -> None:
     check("native", attached_natively)
     for name in ("dsr4", "dsr6"):
         check(name, lambda name=name: layer_2(wire, name))
@@ -320,12 +347,31 @@ def main(build: Path, pass_object: str) -> int:
     check("passed", lambda: passed_to_host(wire))
     check("vip-echo", lambda: vip_echo(wire))
     check("vip-arp", lambda: vip_arp(wire))
+
+
+def front_end(wire: Wire, lbctl: str, pass_object: str) -> None:
+    check("decap-attach", lambda: attach_decap(lbctl))
+    for name in ("tunnel4", "tunnel6"):
+        check(f"decap-{name}", lambda name=name: unwrapped(wire, name))
+        check(f"stranger-{name}", lambda name=name: stranger_refused(wire, name))
+    check("frontend-setup", lambda: prepare_front_end(lbctl, pass_object))
+    for name in ("tunnel4", "tunnel6"):
+        check(f"device-{name}", lambda name=name: served_through_device(wire, name))
+
+
+def main(build: Path, pass_object: str) -> int:
+    build_network(pass_object)
+    listen("wire", [BACKEND[name] for name in BACKEND if not name.startswith("local")])
+    listen("lb", [value for name in ("local4", "local6") for value in (BACKEND[name], VIP[name])])
+    balancer = Balancer(build)
+    wire = Wire()
+    if not check("ready", lambda: wait_until_steered(wire, balancer)):
+        balancer.stop()
+        return 1
+    forwards(wire)
     report("lbd-stopped", balancer.stop() == 0)
     check("steers-on", lambda: layer_2(wire, "dsr4"))
-    if check("frontend-setup", lambda: prepare_front_end(build)):
-        for name in ("tunnel4", "tunnel6"):
-            check(f"decap-{name}", lambda name=name: unwrapped(wire, name))
-            check(f"stranger-{name}", lambda name=name: stranger_refused(wire, name))
+    front_end(wire, str(build / "ctl/lbctl/lbctl"), pass_object)
     return 0
 
 

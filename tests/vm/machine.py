@@ -18,12 +18,14 @@ import signal
 import subprocess
 import tempfile
 import time
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 KERNEL_SERIES = "6.1"
-GUEST_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "veth")
+BOOT_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "veth")
+LATER_MODULES = ("ipip", "ip6_tunnel")  # for the guest program to load, from /run/modules
 DOWNLOAD_LIMIT_S = 300
 
 
@@ -70,12 +72,14 @@ def kernel_package() -> str | None:
 def kernel_folder(cache: Path) -> Path:
     """A folder with vmlinuz and modules/, downloaded when the cache has none."""
     package = kernel_package()
+    # Another list of modules is another folder.
+    contents = zlib.crc32(" ".join(BOOT_MODULES + LATER_MODULES).encode())
     if package is None:
-        cached = sorted(cache.glob(f"linux-image-{KERNEL_SERIES}.*/vmlinuz"))
+        cached = sorted(cache.glob(f"linux-image-{KERNEL_SERIES}.*-{contents:08x}/vmlinuz"))
         if not cached:
             raise MachineError(f"apt knows no Debian kernel {KERNEL_SERIES}: run apt-get update")
         return cached[-1].parent
-    folder = cache / package
+    folder = cache / f"{package}-{contents:08x}"
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix="unpack-") as scratch:
@@ -94,10 +98,11 @@ def _unpack_kernel(package: str, scratch: Path, folder: Path) -> None:
     files = {path.stem: path for path in tree.glob("lib/modules/*/kernel/**/*.ko")}
     ready = scratch / "ready"
     (ready / "modules").mkdir(parents=True)
-    ordered = module_order(files)
-    for name in ordered:
+    boot, everything = module_order(files, BOOT_MODULES), module_order(files, BOOT_MODULES + LATER_MODULES)
+    for name in everything:
         shutil.copy(files[name], ready / "modules")
-    (ready / "modules.order").write_text("\n".join(ordered) + "\n")
+    (ready / "boot").write_text(" ".join(boot))
+    (ready / "later").write_text(" ".join(name for name in everything if name not in boot))
     shutil.copy(next(tree.glob("boot/vmlinuz-*")), ready / "vmlinuz")
     try:
         ready.rename(folder)
@@ -106,7 +111,7 @@ def _unpack_kernel(package: str, scratch: Path, folder: Path) -> None:
             raise
 
 
-def module_order(files: dict[str, Path]) -> list[str]:
+def module_order(files: dict[str, Path], wanted: tuple[str, ...]) -> list[str]:
     """The wanted modules and what they depend on, in the order of loading (the package ships no modules.dep)."""
     ordered: list[str] = []
 
@@ -119,8 +124,8 @@ def module_order(files: dict[str, Path]) -> list[str]:
                 add(needed if needed in files else needed.replace("_", "-"))
         ordered.append(name)
 
-    for wanted in GUEST_MODULES:
-        add(wanted)
+    for name in wanted:
+        add(name)
     return ordered
 
 
@@ -155,7 +160,6 @@ def initramfs(kernel: Path, program: Path, arguments: list[str]) -> bytes:
     busybox = shutil.which("busybox")
     if busybox is None:
         raise MachineError("no busybox: install busybox-static")
-    modules = (kernel / "modules.order").read_text().split()
     directory, executable, plain = 0o040755, 0o100755, 0o100644
     archive = Cpio()
     for folder in ("bin", "dev", "proc", "modules"):
@@ -163,9 +167,14 @@ def initramfs(kernel: Path, program: Path, arguments: list[str]) -> bytes:
     archive.add("bin/busybox", executable, Path(busybox).read_bytes())
     for applet in ("sh", "mount", "mkdir", "insmod", "ln", "chroot", "env", "poweroff", "ip", "uname"):
         archive.add(f"bin/{applet}", 0o120777, b"busybox")
-    for name in modules:
-        archive.add(f"modules/{name}.ko", plain, (kernel / "modules" / f"{name}.ko").read_bytes())
-    settings = {"GUEST_PROGRAM": str(program), "GUEST_ARGUMENTS": " ".join(arguments), "GUEST_MODULES": " ".join(modules)}
+    for path in sorted((kernel / "modules").glob("*.ko")):
+        archive.add(f"modules/{path.name}", plain, path.read_bytes())
+    archive.add("modules/later", plain, (kernel / "later").read_bytes())
+    settings = {
+        "GUEST_PROGRAM": str(program),
+        "GUEST_ARGUMENTS": " ".join(arguments),
+        "GUEST_MODULES": (kernel / "boot").read_text(),
+    }
     archive.add("guest.env", plain, "".join(f"{key}='{value}'\n" for key, value in settings.items()).encode())
     archive.add("init", executable, (Path(__file__).parent / "init").read_bytes())
     return archive.finish()
