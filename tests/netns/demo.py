@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 
 import lab as labs
 from lab import LabError, Lab, Lbd, make_config, wait_for
@@ -81,7 +82,7 @@ class Demo:
         self.screen = Screen(options.json)
         self.lab = self.load = None
         self.servers, self.balancers, self.windows, self.faults = {}, [], {}, []
-        self.both_down_ms, self.failed_unnoticed = None, 0
+        self.both_down_ms, self.failed_unnoticed, self.handed_over = None, 0, Counter()
 
     # --- claims ---
 
@@ -98,11 +99,18 @@ class Demo:
     def total(self, name, **labels):
         return sum(b.metrics().total(name, **labels) for b in self.balancers)
 
-    def delivered(self, counter, name):
-        """A counter of one backend. On Master and Slave themselves a packet may pass two programs, that of the node
-        which holds the VIP and that of the node which serves: the latter is asked."""
-        at = [b for b in self.balancers if b.node.name in ("lb", name)]
-        return int(sum(b.metrics().total(counter, backend=name) for b in at))
+    def counted(self, counter, name):
+        """A counter of one backend, of the balancer that held the VIP at the time. (Where two run, what the holder
+        steers to the other node is seen by that node's program as well.)"""
+        def now(balancer):
+            return int(balancer.metrics().total(counter, backend=name))
+        return now(self.active) + self.handed_over[counter, name]
+
+    def note_hand_over(self, old, new):
+        """From the last metrics of the old holder, which is cut off, and the new one's from before it was asked."""
+        for counter in ("backend_syns_total", "backend_packets_total"):
+            for name in self.servers:
+                self.handed_over[counter, name] = int(old.total(counter, backend=name) - new.total(counter, backend=name))
 
     def show(self, *commands):
         for command in commands:
@@ -222,8 +230,14 @@ class Demo:
     def hand_over(self):
         """Master took the VIP down with it; what an election will do is done here when Slave's checks say so."""
         self.balancers.reverse()
-        self.active.wait_up(master=False)
+
+        def scrape_once_master_is_down():
+            metrics = self.active.metrics()
+            return metrics if metrics.total("backend_up", backend="master") == 0 else None
+
+        before = wait_for(scrape_once_master_is_down, "Slave's checks")
         self.place_vip(self.lab.slave)
+        self.note_hand_over(self.balancers[1].metrics(), before)
 
     def fault(self, name, successor, action):
         """Does something to a server, waits until `successor` answers, and notes the window in between."""
@@ -293,13 +307,13 @@ class Demo:
                 "failed_during_detection": len(detection), "served_by": served,
                 "failover_ms": {name: self.windows[name].milliseconds for name in ("process", "link")},
                 "both_down_refused_ms": self.both_down_ms,
-                "xdp_packets": sum(self.delivered("backend_packets_total", name) for name in self.servers)}
+                "xdp_packets": sum(self.counted("backend_packets_total", name) for name in self.servers)}
 
     def compare_counters(self, name, failures):
         """The program counted a SYN for each connection that the node accepted; a request that failed may have left
         up to two more (its own and one repeated by the client's kernel)."""
         seen = len(self.servers[name].requests(self.vip))
-        syns, packets = (self.delivered(f"backend_{what}_total", name) for what in ("syns", "packets"))
+        syns, packets = (self.counted(f"backend_{what}_total", name) for what in ("syns", "packets"))
         self.claim(seen <= syns <= seen + 2 * failures and packets >= 3 * seen,
                    f"{name}: nginx saw {seen} requests; the program counted {syns} connections, {packets} packets")
 
