@@ -10,7 +10,6 @@ constexpr std::uint32_t kRoom = 128;  // before and behind a frame
 class MemoryEngine : public SteerEngine {
   public:
     std::string missing() const override { return {}; }
-    bool is_memory() const override { return true; }
 
     tables::Tables make_tables(const fl_limits& limits) override {
         return std::move(tables::Tables::create_anonymous(limits).value());

@@ -27,11 +27,9 @@ class SteerEngine {
     // "" or why this engine cannot be used here, for GTEST_SKIP.
     virtual std::string missing() const = 0;
     virtual tables::Tables make_tables(const fl_limits& limits) = 0;
-    // A frame that came in by port 1; `unwrap_only`: to fl_decap.
+    // A frame that came in by port 1; `unwrap_only`: to fl_decap. In the kernel `now_ns` is not looked at.
     virtual Steered run(const tables::Tables& tables, const std::vector<std::uint8_t>& frame, bool unwrap_only,
                         std::uint64_t now_ns) = 0;
-    // False: the clock is the kernel's, `now_ns` is not looked at, and frames have an Ethernet header at least.
-    virtual bool is_memory() const = 0;
 };
 
 std::unique_ptr<SteerEngine> make_steer_engine();

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// The XDP programs behind tests/support/steer_engine.h.
+#include <bpf/bpf.h>
+#include <linux/bpf.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <optional>
+
+#include "tests/support/steer_engine.h"
+#include "xdp/program.h"
+
+namespace fairlead::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint32_t kIngress = 1;
+
+// What cannot work ends the process: a test cannot go on without its engine.
+template <typename T>
+T must(Result<T> result) {
+    if (result) return std::move(*result);
+    std::fprintf(stderr, "%s\n", result.error().message.c_str());
+    std::abort();
+}
+
+class KernelEngine : public SteerEngine {
+  public:
+    ~KernelEngine() override {
+        if (!folder_.empty()) static_cast<void>(tables::Tables::remove_pinned(folder_));
+    }
+
+    std::string missing() const override { return ::geteuid() == 0 ? "" : "needs root: it loads XDP programs"; }
+
+    tables::Tables make_tables(const fl_limits& limits) override {
+        folder_ = "/sys/fs/bpf/fairlead-vectors-" + std::to_string(::getpid());
+        return must(tables::Tables::create_pinned(folder_, limits));
+    }
+
+    Steered run(const tables::Tables& tables, const std::vector<std::uint8_t>& frame, bool unwrap_only,
+                std::uint64_t) override {
+        auto& program = unwrap_only ? decap_ : steer_;
+        const auto kind = unwrap_only ? xdp::ProgramKind::kDecap : xdp::ProgramKind::kSteer;
+        if (!program) program.emplace(must(xdp::Program::load(tables, kind, kIngress)));
+        xdp::TestRun ran = must(xdp::test_run(program->fd(), frame));
+        Steered out;
+        out.bytes = std::move(ran.frame);
+        switch (ran.verdict) {
+            case XDP_PASS:
+                out.verdict = FL_VERDICT_PASS;
+                break;
+            case XDP_DROP:
+                out.verdict = FL_VERDICT_DROP;
+                break;
+            case XDP_TX:
+                out.verdict = FL_VERDICT_TRANSMIT;
+                out.port = kIngress;
+                break;
+            default:
+                std::fprintf(stderr, "verdict %u\n", ran.verdict);
+                std::abort();
+        }
+        return out;
+    }
+
+  private:
+    fs::path folder_;
+    std::optional<xdp::Program> steer_;
+    std::optional<xdp::Program> decap_;
+};
+
+}  // namespace
+
+std::unique_ptr<SteerEngine> make_steer_engine() { return std::make_unique<KernelEngine>(); }
+
+}  // namespace fairlead::test
