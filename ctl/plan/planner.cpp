@@ -137,19 +137,18 @@ Plan make_plan(const config::Config& config, const NodeView& node, const HealthV
     return plan;
 }
 
-std::vector<std::uint16_t> pool_owners(const PoolDecision& decision, const LocalIndexes& indexes, std::uint32_t slots,
-                                       std::uint64_t seed) {
+std::vector<Candidate> slot_candidates(const PoolDecision& decision, const IndexOf& index_of) {
     std::vector<Candidate> candidates;
     candidates.reserve(decision.in_use);
     for (const BackendDecision& backend : decision.backends) {
-        const auto index = indexes.find(backend.name);
-        if (backend.in_use && index != indexes.end()) {
-            candidates.push_back({index->second, backend.name, backend.weight});
+        if (!backend.in_use) {
+            continue;
+        }
+        if (const auto index = index_of(backend.name)) {
+            candidates.push_back({*index, backend.name, backend.weight});
         }
     }
-    std::vector<std::uint16_t> owners(slots);
-    fill_owners(owners, candidates, seed);
-    return owners;
+    return candidates;
 }
 
 }  // namespace fairlead::plan

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // From config and health to what the tables shall say. Pure: no I/O, no clock, no state kept; thread-safe.
 //
-// make_plan() is for start and reload. When one check's verdict or one override changes, decide_pool() and pool_owners()
-// for the pools concerned are enough: nothing else of the plan depends on health.
+// make_plan() is for start and reload. When one check's verdict or one override changes, decide_pool() and
+// slot_candidates() for the pools concerned are enough: nothing else of the plan depends on health.
 #pragma once
 
 #include <cstdint>
 #include <functional>
-#include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ctl/config/config.h"
@@ -60,12 +61,11 @@ Plan make_plan(const config::Config& config, const NodeView& node, const HealthV
 // Whether this node is the backend: the config says so, or its address is one of the node's.
 bool is_local(const config::Backend& backend, const NodeView& node);
 
-// A backend's name to its pool-local index, as the tables have it (it stays the same over a reload).
-using LocalIndexes = std::map<std::string, std::uint16_t, std::less<>>;
+// A backend's pool-local index, as the tables have it (it stays the same over a reload); none: it is not there (yet).
+using IndexOf = std::function<std::optional<std::uint16_t>(std::string_view name)>;
 
-// The owner of each slot, as pool-local indexes. A backend in use that has no index (yet) gets no slot.
-std::vector<std::uint16_t> pool_owners(const PoolDecision& decision, const LocalIndexes& indexes, std::uint32_t slots,
-                                       std::uint64_t seed = kMaglevSeed);
+// Who shares the pool's slots, for fill_owners(): the backends in use that have an index. Names point into `decision`.
+std::vector<Candidate> slot_candidates(const PoolDecision& decision, const IndexOf& index_of);
 
 // What a reload changes, a line each, for the log and `lbctl config diff`: "pool megam: backend slave added". Health is
 // left out: a reload does not change it. Empty if there is nothing to apply.

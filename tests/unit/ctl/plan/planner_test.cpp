@@ -154,6 +154,18 @@ TEST(Planner, DecidesPoolByPool) {
     EXPECT_EQ(plan.decisions[1].tier, 0) << "no checks: healthy";
 }
 
+std::vector<std::uint16_t> pool_owners(const PoolDecision& decision,
+                                       const std::map<std::string, std::uint16_t, std::less<>>& indexes,
+                                       std::size_t slots) {
+    const auto candidates = slot_candidates(decision, [&](std::string_view name) -> std::optional<std::uint16_t> {
+        const auto found = indexes.find(name);
+        return found == indexes.end() ? std::nullopt : std::optional(found->second);
+    });
+    std::vector<std::uint16_t> owners(slots);
+    fill_owners(owners, candidates);
+    return owners;
+}
+
 TEST(PoolOwners, GivesSlotsToThoseInUseAlone) {
     const Plan plan = plan_of(two_pools());
     EXPECT_EQ(pool_owners(plan.decisions[0], {{"master", 4}, {"slave", 2}}, 64), std::vector<std::uint16_t>(64, 4));
