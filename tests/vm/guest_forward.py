@@ -289,15 +289,16 @@ def attach_decap(lbctl: str) -> str:
 
 
 def prepare_front_end(lbctl: str, pass_object: str) -> str:
-    """The wire becomes a front-end node again, now with the kernel's own tunnel devices, which frontend-setup prefers."""
+    """The same with the kernel's own tunnel devices, which frontend-setup prefers where they exist."""
     in_wire(lbctl, "decap", "detach", "--interface", "wire0")
     load_later_modules()
     batch("wire", f"link set dev wire0 xdpdrv obj {pass_object} sec xdp\n")
     batch("lb", addresses("add", "lb0", FAR_CLIENT.values()))
-    said = in_wire(str(FRONTEND_SETUP), "ipip", VIP["tunnel4"], VIP["tunnel6"], "--interface", "wire0", "--lbctl", lbctl)
+    vips = (VIP["tunnel4"], VIP["tunnel6"])
+    said = in_wire(str(FRONTEND_SETUP), "ipip", *vips, "--interface", "wire0", "--lbctl", lbctl)
     if "link set tunl0 up" not in said.replace("dev ", "") or "decap attach" in said:
         raise AssertionError(f"did not take the tunnel device: {said}")
-    listen("wire", [VIP["tunnel4"], VIP["tunnel6"]])
+    listen("wire", vips)
     return said
 
 
