@@ -61,8 +61,9 @@ class TestForward:
         client = lab.client.address(lab.family)
         assert curl(lab.client, lab.vip) == "master"
         text = wait_for(lambda: capture.output() if f"{client}." in capture.output() else None, "the capture")
-        tunnelled = f"{lab.lb.address(lab.family)} > {lab.master.address(lab.family)}: "
-        assert (tunnelled + ("IP" if lab.family == 4 else "IP6") in text) == (lab.forward == "ipip")
+        # Without port numbers: an outer header. (The balancer's own checks are plain TCP between the same two.)
+        outer = f"{lab.lb.address(lab.family)} > {lab.master.address(lab.family)}: "
+        assert (outer in text) == (lab.forward == "ipip")
         # 64 from the client, one less by the router, one less by the balancer.
         assert ("ttl 62" if lab.family == 4 else "hlim 62") in text
 
