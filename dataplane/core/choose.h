@@ -72,7 +72,9 @@ FL_INLINE void fl_choose_path(struct fl_engine *e, const struct fl_flow *flow, s
     hop = fl_at_nexthops(e, FL_BACKEND_NEXTHOP(state));
     word = hop ? fl_read_id(&hop->word) : 0;
     if (fl_unlikely(!word)) return fl_drop(d, FL_REASON_NO_NEIGHBOUR);
-    port = fl_at_ports(e, FL_NEXTHOP_PORT(word));
+    /* Most packets leave as they came: guessing so, the port's entry is fetched without waiting for the next hop's. */
+    port = fl_at_ports(e, fl_ingress_port(e));
+    if (fl_unlikely(FL_NEXTHOP_PORT(word) != fl_ingress_port(e))) port = fl_at_ports(e, FL_NEXTHOP_PORT(word));
     if (fl_unlikely(!port || !port->ifindex)) return fl_drop(d, FL_REASON_NO_PORT);
     d->action = FL_ACTION_FORWARD;
     d->port = (__u16)FL_NEXTHOP_PORT(word);

@@ -44,18 +44,18 @@ FL_INLINE void fl_decide_answer(struct fl_engine *e, __u32 role, enum fl_reason 
     d->reason = (__u8)reason;
 }
 
-/* A service's packet, or none's: which backend, or how it is refused. source and destination point into the packet;
- * flow->family is a constant at each of the two calls. */
+/* A service's packet, or none's: which backend, or how it is refused. source and destination point into the packet,
+ * address is the destination as tables hold it; flow->family is a constant at each of the two calls. */
 FL_INLINE enum fl_refusal fl_decide_flow(struct fl_engine *e, const struct fl_packet *p, const struct fl_flow *flow,
-                                         const void *source, const void *destination, const struct fl_vip *vip,
-                                         struct fl_decision *d) {
+                                         const void *source, const void *destination, const union fl_address *address,
+                                         const struct fl_vip *vip, struct fl_decision *d) {
     const struct fl_meta *meta = d->meta;
     const struct fl_service *service;
     const struct fl_pool *pool;
     __u64 affinity;
     __u32 flags;
 
-    d->service = fl_find_service(e, meta, d->vip, (__be16)(flow->ports >> 16), flow->protocol, &service);
+    d->service = fl_find_service(e, meta, address, d->vip, (__be16)(flow->ports >> 16), flow->protocol, &service);
     if (fl_unlikely(!d->service)) {
         if (vip->flags & FL_VIP_LOCAL) {
             fl_pass(d, FL_REASON_LOCAL_VIP);
@@ -165,7 +165,7 @@ FL_INLINE enum fl_refusal fl_decide_ipv4(struct fl_engine *e, const struct fl_pa
         return FL_REFUSE_NOT;
     }
     if (!fl_parse_l4(p, (const __u8 *)(ip + 1), vip, flow, d)) return FL_REFUSE_NOT;
-    return fl_decide_flow(e, p, flow, &ip->source, &ip->destination, vip, d);
+    return fl_decide_flow(e, p, flow, &ip->source, &ip->destination, &destination, vip, d);
 }
 
 /* A neighbour solicitation (RFC 4861 section 7.1.1) that asks for a VIP, whatever address it was sent to. True when it
@@ -226,7 +226,7 @@ FL_INLINE enum fl_refusal fl_decide_ipv6(struct fl_engine *e, const struct fl_pa
         return FL_REFUSE_NOT;
     }
     if (!fl_parse_l4(p, (const __u8 *)(ip + 1), vip, flow, d)) return FL_REFUSE_NOT;
-    return fl_decide_flow(e, p, flow, ip->source, ip->destination, vip, d);
+    return fl_decide_flow(e, p, flow, ip->source, ip->destination, &destination, vip, d);
 }
 
 /* RFC 826 requests for a VIP. One whose sender is the VIP itself is an announcement (RFC 5227 section 3), a peer's

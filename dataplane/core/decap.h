@@ -99,7 +99,7 @@ FL_INLINE int fl_decide_tunnel(struct fl_engine *e, const struct fl_packet *p, _
     d->unwrap = (__u8)header;
     d->action = FL_ACTION_UNWRAP;
     d->reason = FL_REASON_DECAPSULATED;
-    d->service = protocol ? fl_find_service(e, meta, d->vip, (__be16)(ports >> 16), protocol, &service) : 0;
+    d->service = protocol ? fl_find_service(e, meta, &inner, d->vip, (__be16)(ports >> 16), protocol, &service) : 0;
     if (!d->service) return 1;
     pool = fl_at_pools(e, service->pool);
     if (pool)

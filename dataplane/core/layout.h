@@ -122,11 +122,11 @@ struct fl_role {
     __u64 active_until_ns; /* word: CLOCK_MONOTONIC; ~0 = without HA; 0 = standby */
 };
 
-struct fl_service { /* immutable */
+struct fl_service { /* immutable; the first eight bytes are fl_service_key() */
     __u32 vip;
     __be16 port; /* 0 = any */
     __u8 protocol;
-    __u8 reserved;
+    __u8 reserved; /* 0 */
     __u32 pool;
     __u32 name;
 };

@@ -23,7 +23,8 @@ TableWriter::Impl::Impl(Tables& tables_, GracePeriod& grace_)
       service_index(tables_.service_index(), tables_.meta().service_index,
                     [this](std::uint32_t id, std::uint32_t seed) {
                         const auto& service = tables.services()[id];
-                        return fl_index_hash_service(fl_service_key(service.vip, service.port, service.protocol), seed);
+                        return fl_index_hash_service(&tables.vips()[service.vip].address, service.port,
+                                                     service.protocol, seed);
                     }),
       pools(tables_.limits().pools),
       nexthop_use(tables_.limits().nexthops, NexthopUse::kFree),

@@ -175,7 +175,7 @@ inline Found look_up(fl_engine& engine, const Tables& tables, int vip_number, st
     const fl_meta* meta = fl_at_meta(&engine, 0);
     found.vip = fl_find_vip(&engine, meta, &address, &vip);
     if (!found.vip) return found;
-    found.service = fl_find_service_exact(&engine, meta, found.vip, fl_htons(port), kTcp, &service);
+    found.service = fl_find_service_exact(&engine, meta, &address, found.vip, fl_htons(port), kTcp, &service);
     if (!found.service) return found;
     const auto name = load_name(tables.names(), service->name);
     if (!name.starts_with(service_name(vip_number, port)))

@@ -2,6 +2,7 @@
 #include "dataplane/tables/writer.h"
 
 #include <cstring>
+#include <map>
 
 #include "dataplane/tables/index_table.h"
 #include "tests/unit/dataplane/tables/support.h"
@@ -134,6 +135,35 @@ TEST_F(Writer, DeletingIsAStoreOfZeroAndMovesNobody) {
     EXPECT_EQ(differing, 1);
 }
 
+// What a reader finds that read `index_word` a while ago.
+bool finds_by(const Tables& tables, std::uint64_t index_word, std::uint32_t vip, std::uint16_t port) {
+    const auto hash =
+        fl_index_hash_service(&tables.vips()[vip].address, fl_htons(port), kTcp, FL_INDEX_SEED(index_word));
+    const auto bucket = FL_INDEX_BASE(index_word) + (static_cast<std::uint32_t>(hash) & FL_INDEX_MASK(index_word));
+    for (const auto word : tables.service_index()[bucket].words)
+        if (word && word >> 32 == hash >> 32) return true;
+    return false;
+}
+
+TEST_F(Writer, AnOldIndexIsWholeUntilItsReadersHaveLeft) {
+    Desired desired{{vip(0)}, {pool(0, 1)}, {}};
+    for (std::uint16_t port = 1; port <= 16; ++port) desired.services.push_back(service(0, port, 0));
+    apply(desired);
+    const auto old_index = tables_.meta().service_index;
+    int asked = 0;
+    grace_.on_wait = [&]() -> Result<void> {
+        if (tables_.meta().service_index == old_index) return {};
+        for (std::uint16_t port = 1; port <= 16; ++port, ++asked)
+            EXPECT_TRUE(finds_by(tables_, old_index, writer_.find_vip(vip_address(0)).value(), port)) << port;
+        grace_.on_wait = {};
+        return {};
+    };
+    for (std::uint16_t port = 17; port <= 20; ++port) desired.services.push_back(service(0, port, 0));
+    apply(desired);
+    EXPECT_NE(tables_.meta().service_index, old_index);
+    EXPECT_EQ(asked, 16);
+}
+
 TEST_F(Writer, ManyKeysBuildASecondIndexPublishedByOneWord) {
     auto tables = anonymous(limits_for({.vips = 15, .services = 500, .pools = 15, .backends = 64}, 1));
     auto writer = TableWriter::create(tables, grace_).value();
@@ -202,6 +232,33 @@ TEST_F(Writer, AnIdIsGivenOutAgainOnlyAfterAGracePeriod) {
     apply({{vip(1), vip(0)}, {pool(1, 2), pool(0, 2)}, {service(1, 80, 1), service(0, 80, 0)}});
     EXPECT_EQ(found(0, 80).pool, before.pool);
     EXPECT_EQ(found(0, 80).service, before.service);
+}
+
+// Whatever goes, even if nothing else does, waits for readers, and while they are there nothing else is begun.
+TEST_F(Writer, EachKindOfRemovalWaitsForReaders) {
+    const Desired full{{vip(0), vip(1)}, {pool(0, 9), pool(1, 2, 64)}, {service(0, 80, 0), service(0, 443, 0)}};
+    std::map<std::string, Desired> removals = {{"service", full}, {"renamed service", full}, {"VIP", full},
+                                               {"pool", full},    {"backend", full},         {"slots", full}};
+    removals["service"].services.pop_back();
+    removals["renamed service"].services[0].name += "-renamed";
+    removals["VIP"].vips.pop_back();
+    removals["pool"].pools.pop_back();
+    removals["backend"].pools[0].backends.pop_back();
+    removals["slots"].pools[1].slots = 32;
+    for (const auto& [what, reduced] : removals) {
+        SCOPED_TRACE(what);
+        apply(full);
+        grace_.on_wait = []() -> Result<void> { return fail("a reader is inside", ETIMEDOUT); };
+        const auto report = writer_.apply(reduced, round_robin(reduced));
+        ASSERT_OK(report);
+        EXPECT_TRUE(report->reuse_pending);
+        const auto before = image();
+        const auto refused = writer_.apply(full, round_robin(full));
+        ASSERT_FALSE(refused);
+        EXPECT_EQ(refused.error().code, ETIMEDOUT);
+        EXPECT_EQ(image(), before);
+        grace_.on_wait = {};
+    }
 }
 
 TEST_F(Writer, ABackendsLocalIndexIsReusedOnlyAfterAGracePeriod) {
