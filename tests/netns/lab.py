@@ -246,8 +246,7 @@ class Lab:
             for pid in run(["ip", "netns", "pids", namespace], check=False).stdout.split():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
-            # What frontend-setup remembers goes by the namespace's inode, which the next namespace may get.
-            shutil.rmtree(f"/run/fairlead/frontend-setup/{os.stat(path).st_ino}", ignore_errors=True)
+            forget_frontend_setup(path)
             run(["ip", "netns", "delete", namespace], check=False)
         for role in HOSTS:
             forget_instance(f"{prefix}{role}")
@@ -255,6 +254,7 @@ class Lab:
     def _build(self):
         for node in self.nodes.values():
             run(["ip", "netns", "add", node.namespace])
+            forget_frontend_setup(node.path)
             node.sysctl(**{"net.ipv4.ip_forward": 0, "net.ipv6.conf.all.forwarding": 0,
                            "net.ipv6.conf.default.accept_dad": 0, "net.ipv6.conf.default.accept_ra": 0,
                            "net.ipv4.conf.all.rp_filter": 0, "net.ipv4.conf.default.rp_filter": 0})
@@ -292,7 +292,7 @@ class Lab:
         client.v4, client.v6 = REMOTE_CLIENT4, REMOTE_CLIENT6
         router.sysctl(**{"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1})
 
-    def _prepare_xdp(self):
+    def _prepare_xdp(self, *names):
         """What native XDP on veth needs of the other end (real network cards need none of it)."""
         source, pass_object = self.folder / "pass.bpf.c", self.folder / "pass.bpf.o"
         source.write_text(PASS_PROGRAM)
@@ -300,7 +300,7 @@ class Lab:
         if not clang:
             raise LabError("clang is not installed")
         run([clang, "-O2", "-target", "bpf", "-c", source, "-o", pass_object])
-        for name in [n for n in ("lb", "master", "slave") if n in self.nodes]:
+        for name in names or [n for n in ("lb", "master", "slave") if n in self.nodes]:
             # A local sender leaves checksums to the hardware; they must be whole before an XDP program reads them.
             self.sw.run("ethtool", "-K", f"p-{name}", "tx", "off")
             if name in self.steering:
@@ -326,6 +326,13 @@ class Lab:
             links = json.loads(run(["ip", "-n", node.namespace, "-j", "link", "show", "dev", "eth0"]).stdout)
             self._macs[node.name] = links[0]["address"]
         return self._macs[node.name]
+
+    def replace_interface(self, node):
+        """Pulls the node's network card out and puts in another, with the same name and addresses."""
+        self.sw.run("ip", "link", "delete", f"p-{node.name}")
+        self._connect(node)
+        self._macs.pop(node.name, None)
+        self._prepare_xdp(node.name)
 
     def cut_link(self, node):
         """The switch stops forwarding to and from the node: silence, with the carrier still there."""
@@ -424,6 +431,11 @@ http {{
         rows = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
         rows = [(float(r[0]), r[1], int(r[2]), r[3], int(r[4])) for r in rows if len(r) == 5]
         return [r for r in rows if address is None or r[1] == address]
+
+
+def forget_frontend_setup(path):
+    """What the script remembers goes by the namespace's inode, which the next namespace may get."""
+    shutil.rmtree(f"/run/fairlead/frontend-setup/{os.stat(path).st_ino}", ignore_errors=True)
 
 
 def forget_instance(instance):

@@ -93,6 +93,19 @@ def test_lbctl_with_lbd_dead(bench):
     assert curl(lab.client, VIP4) == "master"
 
 
+def test_interface_replaced_while_lbd_was_dead(bench):
+    """The pinned link has lost its interface: the next lbd attaches to the one that has its name now."""
+    lab = bench.served(families=(4,))
+    lab.lbd.kill9()
+    lab.replace_interface(lab.lb)
+    assert lab.lbd.attached_mode() is None
+    lab.lbd.start()
+    lab.lbd.wait_up(master=True, slave=True)
+    assert lab.lbd.attached_mode() == "native"
+    lab.client.run("ip", "neigh", "flush", "all")
+    assert curl_many(lab.client, VIP4, 5) == ["master"] * 5
+
+
 def test_second_lbd_is_kept_out(bench):
     lab = bench.served(families=(4,))
     second = Lbd(lab, lab.lb, lab.lbd.config_file.read_text()).start(wait=False)
