@@ -8,10 +8,6 @@
 
 namespace fairlead::api {
 namespace {
-WallTime from_ns(std::uint64_t ns) {
-    return WallTime(std::chrono::duration_cast<WallTime::duration>(std::chrono::nanoseconds(ns)));
-}
-
 void add_counts(Json& json, const tables::Counts& counts) {
     json["packets"] = counts.packets;
     json["bytes"] = counts.bytes;
@@ -35,7 +31,7 @@ Json controller_json(const fl_meta& meta, const ControllerFacts* facts) {
     json["state"] = facts ? facts->state : "down";
     json["pid"] = facts ? Json(tables::load_word(meta.controller_pid)) : Json();
     json["since"] = facts ? Json(rfc3339(facts->since)) : Json();
-    json["last_seen"] = last_seen ? Json(rfc3339(from_ns(last_seen))) : Json();
+    json["last_seen"] = last_seen ? Json(rfc3339_ns(last_seen)) : Json();
     return json;
 }
 
@@ -70,26 +66,42 @@ Json port_json(const tables::PortStatus& port, const fl_port& record, const Cont
     return json;
 }
 
-std::size_t healthy_of(const tables::PoolStatus& pool) {
-    std::size_t healthy = 0;
-    for (const auto& backend : pool.backends) healthy += backend.state == FL_BACKEND_HEALTHY;
-    return healthy;
+// What is said of a pool on every screen alike: by the controller, or as far as the tables know.
+struct PoolVerdict {
+    std::size_t eligible = 0;
+    bool all_down = false;
+    const plan::PoolDecision* decision = nullptr;
+};
+
+PoolVerdict verdict_of(const tables::PoolStatus& pool, const ControllerFacts* facts) {
+    if (facts)
+        for (const auto& decision : facts->pools)
+            if (decision.pool == pool.name) return {decision.eligible, decision.all_down, &decision};
+    PoolVerdict verdict;
+    for (const auto& backend : pool.backends) verdict.eligible += backend.state == FL_BACKEND_HEALTHY;
+    // With all_down = "any" the slots keep their owners.
+    verdict.all_down = verdict.eligible == 0 || pool.slots_without_owner == pool.slots;
+    return verdict;
 }
 
 Json pool_json(const tables::PoolStatus& pool, const ControllerFacts* facts) {
-    Json json{
-        {"name", pool.name}, {"tier", nullptr}, {"eligible", healthy_of(pool)}, {"backends", pool.backends.size()}};
-    json["all_down"] = pool.slots_without_owner == pool.slots;
-    json["reason"] = nullptr;
-    if (!facts) return json;
-    for (const auto& decision : facts->pools) {
-        if (decision.pool != pool.name) continue;
-        json["tier"] = decision.tier ? Json(*decision.tier) : Json();
-        json["eligible"] = decision.eligible;
-        json["all_down"] = decision.all_down;
-        json["reason"] = decision.reason;
-    }
+    const auto [eligible, all_down, decision] = verdict_of(pool, facts);
+    Json json{{"name", pool.name}};
+    json["tier"] = decision && decision->tier ? Json(*decision->tier) : Json();
+    json["eligible"] = eligible;
+    json["backends"] = pool.backends.size();
+    json["all_down"] = all_down;
+    json["reason"] = decision ? Json(decision->reason) : Json();
     return json;
+}
+
+Json serving_json(const tables::Snapshot& snapshot, const ControllerFacts* facts) {
+    std::size_t all_down = 0;
+    for (const auto& service : snapshot.services) {
+        const auto* pool = snapshot.find_pool(service.pool);
+        all_down += !pool || verdict_of(*pool, facts).all_down;
+    }
+    return {{"vips", snapshot.vips.size()}, {"services", snapshot.services.size()}, {"all_down", all_down}};
 }
 
 Json next_hop_json(const tables::BackendStatus& backend, const tables::Snapshot& snapshot, const NextHopFacts* facts) {
@@ -133,7 +145,7 @@ Json backend_json(const tables::PoolStatus& pool, const tables::BackendStatus& b
     json["eligible"] = decision ? Json(decision->eligible) : Json();
     json["in_use"] = backend.slots_owned > 0;
     json["reason"] = decision ? Json(decision->reason) : Json();
-    json["drained"] = backend.state == FL_BACKEND_DRAINING;
+    json["drained"] = decision ? decision->drained : backend.state == FL_BACKEND_DRAINING;
     json["slots"] = backend.slots_owned;
     json["pool_slots"] = pool.slots;
     json["mtu"] = backend.mtu;
@@ -157,6 +169,7 @@ Json status_view(const std::string& instance, const tables::Tables& tables, cons
                                   {"reload_error", facts->reload_error ? Json(*facts->reload_error) : Json()}}
                            : Json();
     json["role"] = role_json(snapshot);
+    json["serving"] = serving_json(snapshot, facts);
     json["ports"] = Json::array();
     for (const auto& port : snapshot.ports)
         json["ports"].push_back(port_json(port, tables.ports()[port.number], facts));
@@ -172,17 +185,18 @@ Json status_view(const std::string& instance, const tables::Tables& tables, cons
     return json;
 }
 
-Json services_view(const tables::Snapshot& snapshot) {
+Json services_view(const tables::Snapshot& snapshot, const ControllerFacts* facts) {
     Json list = Json::array();
     for (const auto& service : snapshot.services) {
         const auto* pool = snapshot.find_pool(service.pool);
+        const auto verdict = pool ? verdict_of(*pool, facts) : PoolVerdict{0, true, nullptr};
         Json json{{"name", service.name}, {"vip", service.vip.to_string()}};
         json["port"] = service.port ? Json(service.port) : Json("any");
         json["protocol"] = service.protocol == 17 ? "udp" : "tcp";
         json["pool"] = service.pool;
-        json["state"] = pool && pool->slots_without_owner < pool->slots ? "up" : "all_down";
+        json["state"] = verdict.all_down ? "all_down" : "up";
         json["backends"] = pool ? pool->backends.size() : 0;
-        json["eligible"] = pool ? healthy_of(*pool) : 0;
+        json["eligible"] = verdict.eligible;
         add_counts(json, service.counts);
         list.push_back(std::move(json));
     }
@@ -196,8 +210,11 @@ Json backends_view(const tables::Snapshot& snapshot, const ControllerFacts* fact
     return {{"backends", std::move(list)}};
 }
 
-Json counters_view(const tables::Snapshot& snapshot) {
+Json counters_view(const tables::Snapshot& snapshot, const ControllerFacts* facts) {
     Json json{{"passed", Json::array()}, {"answered", Json::array()}, {"dropped", Json::array()}};
+    json["all_down"] = Json::array();
+    for (const auto& pool : snapshot.pools)
+        if (verdict_of(pool, facts).all_down) json["all_down"].push_back(pool.name);
     constexpr std::array<const char*, 3> kGroups{"passed", "answered", "dropped"};
     for (int i = 0; i < FL_REASON_COUNT; ++i) {
         const auto& text = reason_text(static_cast<fl_reason>(i));
@@ -218,6 +235,10 @@ std::string rfc3339(WallTime time) {
     std::array<char, 8> fraction{};
     std::snprintf(fraction.data(), fraction.size(), ".%03dZ", static_cast<int>(ms % 1000));
     return std::string(text.data()) + fraction.data();
+}
+
+std::string rfc3339_ns(std::uint64_t ns) {
+    return rfc3339(WallTime(std::chrono::duration_cast<WallTime::duration>(std::chrono::nanoseconds(ns))));
 }
 
 std::string_view to_string(fl_backend_state state) {

@@ -62,12 +62,13 @@ struct ControllerFacts {
 // `facts` null: lbd is not there.
 Json status_view(const std::string& instance, const tables::Tables& tables, const tables::Snapshot& snapshot,
                  const ControllerFacts* facts);
-Json services_view(const tables::Snapshot& snapshot);
+Json services_view(const tables::Snapshot& snapshot, const ControllerFacts* facts);
 Json backends_view(const tables::Snapshot& snapshot, const ControllerFacts* facts);
-Json counters_view(const tables::Snapshot& snapshot);
+Json counters_view(const tables::Snapshot& snapshot, const ControllerFacts* facts);
 
 // RFC 3339, UTC, milliseconds.
 std::string rfc3339(WallTime time);
+std::string rfc3339_ns(std::uint64_t ns);  // since the epoch, as the tables hold it
 std::string_view to_string(fl_backend_state state);
 std::string_view to_string(fl_forward forward);
 std::string_view to_string(fl_engine_kind engine);

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 
 #include <charconv>
+#include <cstring>
 #include <ctime>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -23,6 +24,27 @@ std::uint64_t monotonic_ns() {
     return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
+void put_ipv4(fl_ipv4* ip, const Question& q, std::size_t l4) {
+    const auto from = q.source.address.family_bytes(), to = q.destination.address.family_bytes();
+    ip->version_ihl = 0x45;
+    ip->length = fl_htons(sizeof(*ip) + l4);
+    ip->ttl = 64;
+    ip->protocol = q.udp ? FL_PROTO_UDP : FL_PROTO_TCP;
+    std::memcpy(&ip->source, from.data(), from.size());
+    std::memcpy(&ip->destination, to.data(), to.size());
+    ip->checksum = fl_checksum_fold(fl_checksum_words(ip, 5));
+}
+
+void put_ipv6(fl_ipv6* ip, const Question& q, std::size_t l4) {
+    const auto from = q.source.address.family_bytes(), to = q.destination.address.family_bytes();
+    ip->version_class = 0x60;
+    ip->length = fl_htons(l4);
+    ip->next = q.udp ? FL_PROTO_UDP : FL_PROTO_TCP;
+    ip->hop_limit = 64;
+    std::memcpy(ip->source, from.data(), from.size());
+    std::memcpy(ip->destination, to.data(), to.size());
+}
+
 // A first packet of the flow: a TCP SYN, or an empty datagram.
 std::vector<std::uint8_t> make_packet(const Question& q) {
     const bool v4 = q.source.address.is_v4();
@@ -30,26 +52,10 @@ std::vector<std::uint8_t> make_packet(const Question& q) {
     std::vector<std::uint8_t> bytes(sizeof(fl_eth) + l3 + l4);
     auto* eth = reinterpret_cast<fl_eth*>(bytes.data());
     eth->type = fl_htons(v4 ? FL_ETHERTYPE_IPV4 : FL_ETHERTYPE_IPV6);
-    const std::uint8_t protocol = q.udp ? FL_PROTO_UDP : FL_PROTO_TCP;
-    const auto from = q.source.address.family_bytes(), to = q.destination.address.family_bytes();
-    if (v4) {
-        auto* ip = reinterpret_cast<fl_ipv4*>(eth + 1);
-        ip->version_ihl = 0x45;
-        ip->length = fl_htons(l3 + l4);
-        ip->ttl = 64;
-        ip->protocol = protocol;
-        std::memcpy(&ip->source, from.data(), from.size());
-        std::memcpy(&ip->destination, to.data(), to.size());
-        ip->checksum = fl_checksum_fold(fl_checksum_words(ip, 5));
-    } else {
-        auto* ip = reinterpret_cast<fl_ipv6*>(eth + 1);
-        ip->version_class = 0x60;
-        ip->length = fl_htons(l4);
-        ip->next = protocol;
-        ip->hop_limit = 64;
-        std::memcpy(ip->source, from.data(), from.size());
-        std::memcpy(ip->destination, to.data(), to.size());
-    }
+    if (v4)
+        put_ipv4(reinterpret_cast<fl_ipv4*>(eth + 1), q, l4);
+    else
+        put_ipv6(reinterpret_cast<fl_ipv6*>(eth + 1), q, l4);
     auto* ports = reinterpret_cast<fl_udp*>(bytes.data() + sizeof(fl_eth) + l3);
     ports->source = fl_htons(q.source.port);
     ports->destination = fl_htons(q.destination.port);
@@ -145,10 +151,32 @@ void add_backend(Json& json, const fl_decision& d, const tables::Snapshot& snaps
                            {"state", api::to_string(backend.state)}};
         json["forward"] = api::to_string(backend.forward);
         const auto word = backend.nexthop_word;
-        if (!word) continue;
+        if (!word || backend.forward == FL_FORWARD_LOCAL) continue;
         json["next_hop"] = {{"interface", nullptr}, {"mac", mac_text(FL_NEXTHOP_MAC(word))}};
         for (const auto& port : snapshot.ports)
             if (port.number == FL_NEXTHOP_PORT(word)) json["next_hop"]["interface"] = port.name;
+    }
+}
+
+bool steered(const fl_decision& d) { return d.action == FL_ACTION_FORWARD || d.action == FL_ACTION_LOCAL; }
+
+// Ends the sentence that begins with the verdict.
+std::string why_text(const fl_decision& d, const Json& json) {
+    if (steered(d) && !json["slot"].is_null())
+        return "slot " + json["slot"]["number"].dump() + " of pool " + json["pool"].get<std::string>() +
+               " belongs to " + (json["backend"].is_null() ? "nobody" : json["backend"]["name"].get<std::string>());
+    if (d.reason == FL_REASON_RESET || d.reason == FL_REASON_UNREACHABLE) {
+        const std::string what = d.reason == FL_REASON_RESET ? "TCP reset: " : "ICMP port unreachable: ";
+        return what + (d.service ? "no backend of the pool is eligible" : "no service on that port");
+    }
+    return std::string(api::reason_text(static_cast<fl_reason>(d.reason)).help);
+}
+
+void add_vip(Json& json, const Question& q, const tables::Snapshot& snapshot) {
+    for (const auto& vip : snapshot.vips) {
+        if (vip.address != q.destination.address) continue;
+        json["vip"] = vip.address.to_string();
+        json["active"] = monotonic_ns() < vip.active_until_ns;
     }
 }
 
@@ -157,13 +185,11 @@ Json describe(const Question& q, const fl_decision& d, const fl_packet& packet, 
               {"destination", q.destination.to_string()},
               {"protocol", q.udp ? "udp" : "tcp"}};
     json["verdict"] = verdict_text(d);
-    const bool steered = d.action == FL_ACTION_FORWARD || d.action == FL_ACTION_LOCAL;
-    const auto& reason = api::reason_text(static_cast<fl_reason>(d.reason));
-    json["reason"] = steered ? Json("steered") : Json(reason.name);
-    json["why"] = steered ? Json() : Json(reason.help);
-    for (const auto* key : {"vip", "service", "pool", "slot", "backend", "forward", "next_hop", "outer", "mtu"})
+    json["reason"] = steered(d) ? "steered" : api::reason_text(static_cast<fl_reason>(d.reason)).name;
+    for (const auto* key :
+         {"why", "vip", "active", "service", "pool", "slot", "backend", "forward", "next_hop", "outer", "mtu"})
         json[key] = nullptr;
-    if (d.vip) json["vip"] = q.destination.address.to_string();
+    if (d.vip) add_vip(json, q, snapshot);
     for (const auto& service : snapshot.services)
         if (d.service && service.id == d.service)
             json["service"] = {{"name", service.name}, {"port", service.port ? Json(service.port) : Json("any")}};
@@ -173,6 +199,7 @@ Json describe(const Question& q, const fl_decision& d, const fl_packet& packet, 
         add_slot(json, d, pool);
         if (d.backend) add_backend(json, d, snapshot, pool);
     }
+    json["why"] = why_text(d, json);
     json["outer"] = outer_json(d, packet);
     json["mtu"] = mtu_json(d);
     return json;
@@ -186,11 +213,10 @@ Result<Endpoint> Endpoint::parse(const std::string& text) {
     };
     if (colon == std::string::npos) return wrong();
     auto host = text.substr(0, colon);
-    if (host.size() > 2 && host.front() == '[' && host.back() == ']')
-        host = host.substr(1, host.size() - 2);
-    else if (host.find(':') != std::string::npos)
-        return wrong();
+    const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
+    if (bracketed) host = host.substr(1, host.size() - 2);
     auto address = IpAddress::parse(host);
+    if (address && address->is_v6() != bracketed) return wrong();
     const auto digits = text.substr(colon + 1);
     Endpoint endpoint;
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), endpoint.port);

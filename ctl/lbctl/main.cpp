@@ -3,10 +3,12 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <chrono>
 #include <functional>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <thread>
 
 #include "ctl/api/views.h"
@@ -36,20 +38,26 @@ int show(const Options& options, const Json& json, const std::function<std::stri
     return kDone;
 }
 
+// With a table the notice comes first; beside JSON it goes to standard error.
+void show_notice(const Options& options, const std::string& notice) {
+    if (!notice.empty()) (options.json() ? std::cerr : std::cout) << notice << (options.json() ? "\n" : "\n\n");
+}
+
 int view(const Options& options, const Source& source, const std::string& name,
          const std::function<std::string(const Json&)>& print) {
-    auto json = source.view(name, nullptr);
-    if (!json) return report(json.error());
-    return show(options, *json, print);
+    auto view = source.view(name);
+    if (!view) return report(view.error());
+    show_notice(options, view->notice);
+    return show(options, view->json, print);
 }
 
 int status(const Options& options, const Source& source) {
-    bool running = false;
-    auto json = source.view("status", &running);
-    if (!json) return report(json.error());
-    show(options, *json, print_status);
-    if (!running) return kNoController;
-    for (const auto& pool : (*json)["pools"])
+    auto view = source.view("status");
+    if (!view) return report(view.error());
+    show_notice(options, view->notice);
+    show(options, view->json, print_status);
+    if (!view->notice.empty()) return kNoController;
+    for (const auto& pool : view->json["pools"])
         if (pool["all_down"].get<bool>()) return kRefused;
     return kDone;
 }
@@ -75,9 +83,22 @@ struct BackendArguments {
     }
 };
 
+// Decimal digits alone: "010" and "0x10" would mean different things to different readers.
+std::optional<std::uint16_t> parse_weight(const std::string& text) {
+    std::uint16_t weight = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), weight);
+    if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+    return weight;
+}
+
+std::string weight_fault(const std::string& text) {
+    return text == "default" || parse_weight(text) ? "" : "'" + text + "': expected 0 to 65535, or default";
+}
+
 int set_weight(const Options& options, const Source& source, const BackendArguments& arguments) {
     auto body = arguments.body();
-    body["weight"] = arguments.weight == "default" ? Json() : Json(std::stoul(arguments.weight));
+    const auto weight = parse_weight(arguments.weight);
+    body["weight"] = weight ? Json(*weight) : Json();
     return change(options, source, "/v1/weight", body);
 }
 
@@ -118,37 +139,46 @@ int explain_flow(const Options& options, const Source& source, const std::string
 
 struct Sample {
     Json services, backends;
+    std::string notice;
     std::chrono::steady_clock::time_point time;
+
+    Stats stats() const { return {services, backends}; }
+    Json json() const { return {{"services", services["services"]}, {"backends", backends["backends"]}}; }
 };
 
 Result<Sample> take_sample(const Source& source) {
-    auto services = source.view("services", nullptr);
+    auto services = source.view("services");
     if (!services) return tl::unexpected(services.error());
-    auto backends = source.view("backends", nullptr);
+    auto backends = source.view("backends");
     if (!backends) return tl::unexpected(backends.error());
-    return Sample{std::move(*services), std::move(*backends), std::chrono::steady_clock::now()};
+    return Sample{std::move(services->json), std::move(backends->json), backends->notice,
+                  std::chrono::steady_clock::now()};
+}
+
+void show_rates(const Options& options, const Sample& before, const Sample& now) {
+    if (options.json()) {
+        std::cout << now.json().dump() << std::endl;
+        return;
+    }
+    const auto old = before.stats();
+    const double seconds = std::chrono::duration<double>(now.time - before.time).count();
+    if (isatty(STDOUT_FILENO)) std::cout << "\033[H\033[2J";
+    show_notice(options, now.notice);
+    std::cout << print_stats(now.stats(), &old, seconds) << std::endl;
 }
 
 int stats(const Options& options, const Source& source, bool watch, double interval) {
     auto before = take_sample(source);
     if (!before) return report(before.error());
     if (!watch) {
-        Json json{{"services", before->services["services"]}, {"backends", before->backends["backends"]}};
-        return show(options, json,
-                    [&](const Json&) { return print_stats({before->services, before->backends}, nullptr, 0); });
+        show_notice(options, before->notice);
+        return show(options, before->json(), [&](const Json&) { return print_stats(before->stats(), nullptr, 0); });
     }
     for (;;) {
         std::this_thread::sleep_for(std::chrono::duration<double>(interval));
         auto now = take_sample(source);
         if (!now) return report(now.error());
-        const Stats old{before->services, before->backends};
-        const double seconds = std::chrono::duration<double>(now->time - before->time).count();
-        if (options.json())
-            std::cout << Json{{"services", now->services["services"]}, {"backends", now->backends["backends"]}}.dump()
-                      << std::endl;
-        else
-            std::cout << (isatty(STDOUT_FILENO) ? "\033[H\033[2J" : "")
-                      << print_stats({now->services, now->backends}, &old, seconds) << std::endl;
+        show_rates(options, *before, *now);
         before = std::move(now);
     }
 }
@@ -170,21 +200,34 @@ std::string print_detached(const Json& json) {
     return text.empty() ? "nothing was attached\n" : text;
 }
 
+// Said with a detach: what lbd will do about it, or since when it is gone.
+std::string detach_notice(const Source& source) {
+    if (source.has_controller())
+        return "lbd is running, and will attach again when it is restarted; stop it to keep the program off";
+    const auto tables = source.tables();
+    return tables ? notice_of(*tables) : "";
+}
+
+Result<std::vector<xdp::Detached>> detach_one(const std::filesystem::path& folder, const std::string& interface) {
+    auto done = xdp::detach(folder, interface);
+    if (!done) return tl::unexpected(done.error());
+    return std::vector{std::move(*done)};
+}
+
 int detach(const Options& options, const Source& source, const std::string& interface, bool all) {
     if (all == !interface.empty()) {
         std::cerr << "lbctl: detach: expected an interface or --all\n";
         return kUsage;
     }
-    if (!std::filesystem::exists(source.paths().tables))
+    std::error_code hidden;
+    const auto& folder = source.paths().tables;
+    if (!std::filesystem::exists(folder, hidden) && !hidden)
         return report({"instance " + source.paths().name + ": nothing runs", ENOENT});
-    if (all) {
-        auto done = xdp::detach_all(source.paths().tables, xdp::TablesAfter::kRemove);
-        if (!done) return report({done.error().message, EIO});
-        return show(options, detached_json(*done), print_detached);
-    }
-    auto done = xdp::detach(source.paths().tables, interface);
+    const auto notice = detach_notice(source);
+    auto done = all ? xdp::detach_all(folder, xdp::TablesAfter::kRemove) : detach_one(folder, interface);
     if (!done) return report({done.error().message, EIO});
-    return show(options, detached_json({*done}), print_detached);
+    show_notice(options, notice);
+    return show(options, detached_json(*done), print_detached);
 }
 
 struct DecapArguments {
@@ -317,7 +360,7 @@ void add_changes(CLI::App& app, Command& c) {
                                [&c](const Source& s) { return set_weight(c.options, s, c.backend); });
     weight->add_option("weight", c.backend.weight, "0 to 65535, or default for the configured one")
         ->required()
-        ->check(CLI::Range(0, 65535) | CLI::IsMember({"default"}));
+        ->check(weight_fault);
     weight->add_option("--pool", c.backend.pool, "where several pools have a backend of that name");
     app.add_subcommand("reload", "read the config again and apply what changed")->callback([&c] {
         c.run = [&c](const Source& s) { return change(c.options, s, "/v1/reload", Json::object()); };

@@ -67,7 +67,7 @@ std::string format(const char* pattern, double value) {
 std::string short_number(double value) {
     constexpr std::array<const char*, 5> kUnits{"", " k", " M", " G", " T"};
     std::size_t unit = 0;
-    for (; value >= 10'000 && unit + 1 < kUnits.size(); ++unit) value /= 1000;
+    for (double limit = 9'999.5; value >= limit && unit + 1 < kUnits.size(); limit = 999.95, ++unit) value /= 1000;
     return format(unit ? "%.1f" : "%.0f", value) + kUnits[unit];
 }
 
@@ -81,43 +81,107 @@ std::string share(const Json& backend) {
     return all > 0 ? format("%.1f %%", 100 * slots / all) : "-";
 }
 
-std::string controller_line(const Json& controller) {
-    if (controller["running"].get<bool>())
-        return cell(controller["state"]) + ", pid " + cell(controller["pid"]) + ", since " + cell(controller["since"]);
-    return "down since " + cell(controller["last_seen"]) + "; the data path is running";
-}
-}  // namespace
+// What all screens call a pool or service without an eligible backend.
+std::string up_or_down(bool all_down) { return all_down ? "ALL DOWN" : "up"; }
 
-std::string print_status(const Json& s) {
-    std::string text;
-    if (!s["controller"]["running"].get<bool>())
-        text += "data path running, controller down since " + cell(s["controller"]["last_seen"]) + "\n\n";
-    text += "instance    " + cell(s["instance"]) + (s["node"].is_null() ? "" : ", node " + cell(s["node"])) +
-            ", Fairlead " + cell(s["version"]) + "\n";
+std::string controller_line(const Json& controller) {
+    if (!controller["running"].get<bool>()) return "DOWN, last seen " + cell(controller["last_seen"]);
+    const auto starting = controller["state"] == "starting" ? " (waiting for the first result of every check)" : "";
+    return cell(controller["state"]) + starting + ", pid " + cell(controller["pid"]) + ", since " +
+           cell(controller["since"]);
+}
+
+std::string count_of(const Json& number, const char* what) {
+    return cell(number) + " " + what + (number == 1 ? "" : "s");
+}
+
+std::string serving_line(const Json& serving) {
+    return count_of(serving["services"], "service") + " on " + count_of(serving["vips"], "VIP") + ", " +
+           (serving["all_down"] == 0 ? "all up" : cell(serving["all_down"]) + " ALL DOWN");
+}
+
+std::string status_head(const Json& s) {
+    std::string text = "instance    " + cell(s["instance"]) + (s["node"].is_null() ? "" : ", node " + cell(s["node"])) +
+                       ", Fairlead " + cell(s["version"]) + "\n";
     text += "controller  " + controller_line(s["controller"]) + "\n";
     if (!s["config"].is_null()) {
         text += "config      " + cell(s["config"]["file"]) + ", loaded " + cell(s["config"]["loaded"]) + "\n";
         if (!s["config"]["reload_error"].is_null())
-            text += "            last reload refused: " + cell(s["config"]["reload_error"]) + "\n";
+            text += "            LAST RELOAD REFUSED: " + cell(s["config"]["reload_error"]) + "\n";
     }
     text += std::string("role        ") + (s["role"]["active"].get<bool>() ? "active" : "not active") + " (" +
-            cell(s["role"]["reason"]) + ")\n\n";
-    Table ports({{"INTERFACE"}, {"ENGINE"}, {"MTU", true}, {"MAC"}, {"REASON"}});
-    for (const auto& p : s["ports"])
-        ports.add({cell(p["interface"]), cell(p["engine"]), cell(p["mtu"]), cell(p["mac"]), cell(p["reason"])});
-    text += ports.print() + "\n";
-    Table pools({{"POOL"}, {"TIER"}, {"ELIGIBLE", true}, {"BACKENDS", true}, {"STATE"}});
-    for (const auto& p : s["pools"]) {
-        const auto state = p["all_down"].get<bool>() ? "ALL DOWN" : "up";
-        pools.add({cell(p["name"]), cell(p["tier"]), cell(p["eligible"]), cell(p["backends"]),
-                   std::string(state) + (p["reason"].is_null() ? "" : ": " + cell(p["reason"]))});
-    }
-    text += pools.print() + "\n";
-    text += "tables     ";
-    for (const auto& t : s["tables"]) text += " " + cell(t["table"]) + " " + cell(t["used"]) + "/" + cell(t["size"]);
-    text += ", " + format("%.1f MiB", s["tables_bytes"].get<double>() / (1 << 20)) + ", hash key " +
-            cell(s["hash_key_id"]) + "\n";
+            cell(s["role"]["reason"]) + ")\n";
+    if (s.contains("serving")) text += "serving     " + serving_line(s["serving"]) + "\n";
     return text;
+}
+
+std::string status_ports(const Json& ports) {
+    Table table({{"INTERFACE"}, {"ENGINE"}, {"MTU", true}, {"MAC"}, {"REASON"}});
+    for (const auto& p : ports)
+        table.add({cell(p["interface"]), p["attached"].get<bool>() ? cell(p["engine"]) : "NOT ATTACHED", cell(p["mtu"]),
+                   cell(p["mac"]), cell(p["reason"])});
+    return table.print();
+}
+
+// Pools in trouble first.
+std::string status_pools(const Json& pools) {
+    Table table({{"POOL"}, {"STATE"}, {"TIER", true}, {"ELIGIBLE", true}, {"WHY"}});
+    for (const bool all_down : {true, false})
+        for (const auto& p : pools)
+            if (p["all_down"] == all_down)
+                table.add({cell(p["name"]), up_or_down(all_down), cell(p["tier"]),
+                           cell(p["eligible"]) + "/" + cell(p["backends"]), cell(p["reason"])});
+    return table.print();
+}
+
+std::string status_tables(const Json& s) {
+    std::string text = "tables      ";
+    for (const auto& t : s["tables"]) text += cell(t["table"]) + " " + cell(t["used"]) + "/" + cell(t["size"]) + ", ";
+    return text + format("%.1f MiB\n", s["tables_bytes"].get<double>() / (1 << 20)) + "hash key    " +
+           cell(s["hash_key_id"]) + " (equal on all nodes that share a VIP)\n";
+}
+
+// "pool web: ALL DOWN", before the table where a line a backend does not say it.
+std::string all_down_banner(const Json& backends) {
+    std::map<std::string, std::pair<bool, bool>> pools;  // any eligible, any used
+    for (const auto& b : backends) {
+        auto& [eligible, used] = pools[cell(b["pool"])];
+        eligible |= b["eligible"].is_null() ? b["state"] == "healthy" : b["eligible"].get<bool>();
+        used |= b["in_use"].get<bool>();
+    }
+    std::string text;
+    for (const auto& [pool, seen] : pools)
+        if (!seen.first)
+            text += "pool " + pool + ": ALL DOWN: no backend is eligible" +
+                    (seen.second ? ", all are used as if healthy" : "") + "\n";
+    return text.empty() ? "" : text + "\n";
+}
+
+std::string next_hop_text(const Json& hop) {
+    if (hop.is_null()) return "this node";
+    if (hop["resolved"].get<bool>()) return cell(hop["interface"]) + " " + cell(hop["mac"]);
+    return "UNRESOLVED" + (cell(hop["reason"]) == "-" ? "" : ": " + cell(hop["reason"]));
+}
+
+std::string weight_text(const Json& backend) {
+    const auto configured = cell(backend["configured_weight"]);
+    return cell(backend["weight"]) + (cell(backend["weight"]) == configured ? "" : " (config " + configured + ")");
+}
+
+// The decision, then each check.
+std::string why_text(const Json& backend) {
+    std::string text = cell(backend["reason"]);
+    if (backend["drained"].get<bool>() && text.find("drained") == std::string::npos) text = "drained; " + text;
+    if (backend["checks"].is_null()) return text;
+    for (const auto& c : backend["checks"])
+        text += "; " + cell(c["check"]) + " " + cell(c["state"]) +
+                (c["state"] == "up" ? " " + format("%.1f ms", c["last_ms"].get<double>()) : "");
+    return text;
+}
+}  // namespace
+
+std::string print_status(const Json& s) {
+    return status_head(s) + "\n" + status_ports(s["ports"]) + "\n" + status_pools(s["pools"]) + "\n" + status_tables(s);
 }
 
 std::string print_services(const Json& json) {
@@ -132,9 +196,8 @@ std::string print_services(const Json& json) {
                  {"BYTES", true}});
     for (const auto& s : json["services"])
         table.add({cell(s["name"]), cell(s["protocol"]), port_text(s["vip"], s["port"]), cell(s["pool"]),
-                   s["state"] == "all_down" ? "ALL DOWN" : cell(s["state"]),
-                   cell(s["eligible"]) + "/" + cell(s["backends"]), cell(s["syns"]), short_number(s["packets"]),
-                   short_number(s["bytes"])});
+                   up_or_down(s["state"] == "all_down"), cell(s["eligible"]) + "/" + cell(s["backends"]),
+                   cell(s["syns"]), short_number(s["packets"]), short_number(s["bytes"])});
     return table.print();
 }
 
@@ -151,33 +214,23 @@ std::string print_backends(const Json& json) {
                  {"CONNECTIONS", true},
                  {"PACKETS", true},
                  {"WHY"}});
-    for (const auto& b : json["backends"]) {
-        const auto& hop = b["next_hop"];
-        auto next = hop.is_null() ? "this node" : cell(hop["interface"]) + " " + cell(hop["mac"]);
-        if (!hop.is_null() && !hop["resolved"].get<bool>())
-            next = "unresolved" + (hop["reason"].is_null() ? "" : ": " + cell(hop["reason"]));
-        std::string why = cell(b["reason"]);
-        if (!b["checks"].is_null())
-            for (const auto& c : b["checks"])
-                why += "; " + cell(c["check"]) + " " + cell(c["state"]) +
-                       (cell(c["error"]) == "-" ? " " + format("%.1f ms", c["last_ms"]) : "");
-        const auto weight =
-            cell(b["weight"]) +
-            (b["weight"] == b["configured_weight"] ? "" : " (config " + cell(b["configured_weight"]) + ")");
-        table.add({cell(b["pool"]), cell(b["name"]), cell(b["address"]), cell(b["tier"]), weight, cell(b["forward"]),
-                   cell(b["state"]), share(b), next, cell(b["syns"]), short_number(b["packets"]), why});
-    }
-    return table.print();
+    for (const auto& b : json["backends"])
+        table.add({cell(b["pool"]), cell(b["name"]), cell(b["address"]), cell(b["tier"]), weight_text(b),
+                   cell(b["forward"]), cell(b["state"]), share(b), next_hop_text(b["next_hop"]), cell(b["syns"]),
+                   short_number(b["packets"]), why_text(b)});
+    return all_down_banner(json["backends"]) + table.print();
 }
 
 std::string print_counters(const Json& json, bool all) {
     Table table({{"WHAT"}, {"REASON"}, {"PACKETS", true}, {"BYTES", true}, {"MEANING"}});
-    for (const auto& [group, rows] : json.items())
-        for (const auto& row : rows)
+    for (const auto* group : {"passed", "answered", "dropped"})
+        for (const auto& row : json[group])
             if (all || row["packets"] != 0)
                 table.add(
                     {group, cell(row["reason"]), cell(row["packets"]), short_number(row["bytes"]), cell(row["help"])});
-    return table.print();
+    std::string banner;
+    for (const auto& pool : json.value("all_down", Json::array())) banner += "pool " + cell(pool) + ": ALL DOWN\n";
+    return banner + (banner.empty() ? "" : "\n") + table.print();
 }
 
 namespace {
@@ -187,20 +240,32 @@ struct Rate {
 
 Rate rate_of(const Json& now, const Json* before, double seconds) {
     const auto value = [&](const char* key) {
-        const auto was = before ? (*before)[key].get<double>() : 0.0;
-        return (now[key].get<double>() - was) / seconds;
+        const auto is = now[key].get<double>(), was = before ? (*before)[key].get<double>() : 0.0;
+        return (is < was ? is : is - was) / seconds;  // less than before: new tables, which begin at zero
     };
     return {value("packets"), value("bytes"), value("syns")};
 }
 
-const Json* same_row(const Json* rows, const Json& row, std::initializer_list<const char*> keys) {
-    if (!rows) return nullptr;
-    for (const auto& other : *rows) {
-        bool same = true;
-        for (const auto* key : keys) same = same && other[key] == row[key];
-        if (same) return &other;
-    }
-    return nullptr;
+using Keys = std::initializer_list<const char*>;
+
+std::string key_of(const Json& row, Keys keys) {
+    std::string text;
+    for (const auto* key : keys) text += cell(row[key]) + "\n";
+    return text;
+}
+
+// The rows of a sample by what tells them apart; empty without a sample.
+using Index = std::map<std::string, const Json*>;
+Index index_of(const Json* rows, Keys keys) {
+    Index index;
+    if (rows)
+        for (const auto& row : *rows) index[key_of(row, keys)] = &row;
+    return index;
+}
+
+const Json* find_row(const Index& index, const std::string& key) {
+    const auto found = index.find(key);
+    return found == index.end() ? nullptr : found->second;
 }
 }  // namespace
 
@@ -208,56 +273,68 @@ std::string print_stats(const Stats& now, const Stats* before, double seconds) {
     const auto unit = before ? std::string("/S") : std::string();
     Table table({{"SERVICE / -> BACKEND"},
                  {"ADDRESS"},
+                 {"STATE"},
                  {"CONNECTIONS" + unit, true},
                  {"PACKETS" + unit, true},
                  {"BYTES" + unit, true}});
     const auto add = [&](const std::string& name, const std::string& address, const Json& row, const Json* old) {
-        const auto rate = rate_of(row, before ? old : nullptr, before ? seconds : 1);
-        table.add({name, address, short_number(rate.syns), short_number(rate.packets), short_number(rate.bytes)});
+        const auto rate = rate_of(row, old, before ? seconds : 1);
+        table.add({name, address, row["state"] == "all_down" ? up_or_down(true) : cell(row["state"]),
+                   short_number(rate.syns), short_number(rate.packets), short_number(rate.bytes)});
     };
-    std::map<std::string, bool> shown;
+    static constexpr Keys kService{"vip", "port", "protocol"}, kBackend{"pool", "name"};
+    const auto old_services = index_of(before ? &before->services["services"] : nullptr, kService);
+    const auto old_backends = index_of(before ? &before->backends["backends"] : nullptr, kBackend);
+    std::map<std::string, std::vector<const Json*>> pools;
+    for (const auto& b : now.backends["backends"]) pools[cell(b["pool"])].push_back(&b);
     for (const auto& s : now.services["services"]) {
         add(cell(s["name"]), cell(s["protocol"]) + " " + port_text(s["vip"], s["port"]), s,
-            before ? same_row(&before->services["services"], s, {"vip", "port", "protocol"}) : nullptr);
+            find_row(old_services, key_of(s, kService)));
         // Services of one pool share its backends: those are shown once, below the first.
-        if (std::exchange(shown[cell(s["pool"])], true)) continue;
-        for (const auto& b : now.backends["backends"])
-            if (b["pool"] == s["pool"])
-                add("  -> " + cell(b["name"]), cell(b["address"]), b,
-                    before ? same_row(&before->backends["backends"], b, {"pool", "name"}) : nullptr);
+        for (const auto* b : std::exchange(pools[cell(s["pool"])], {}))
+            add("  -> " + cell((*b)["name"]), cell((*b)["address"]), *b, find_row(old_backends, key_of(*b, kBackend)));
     }
     return table.print();
 }
 
+namespace {
+std::string slot_text(const Json& slot) {
+    return cell(slot["number"]) + " of " + cell(slot["of"]) + ", by the " + cell(slot["by"]) + ", owner " +
+           cell(slot["owner"]) +
+           (slot["settled"].get<bool>() ? ", settled" : ", in transition from " + cell(slot["previous"]));
+}
+
+std::string backend_text(const Json& backend) {
+    return cell(backend["name"]) + ", " + cell(backend["address"]) + ", tier " + cell(backend["tier"]) + ", " +
+           cell(backend["state"]);
+}
+
+std::string mtu_text(const Json& mtu) {
+    return cell(mtu["next_hop"]) + ", encapsulation " + cell(mtu["overhead"]) + ": " + cell(mtu["verdict"]);
+}
+}  // namespace
+
 std::string print_explain(const Json& e) {
     std::string text =
         cell(e["protocol"]) + " " + cell(e["source"]) + " -> " + cell(e["destination"]) + ": " + cell(e["verdict"]);
-    if (!e["why"].is_null()) text += ", " + cell(e["reason"]) + ": " + cell(e["why"]);
-    text += "\n";
-    const auto line = [&](const char* name, const std::string& value) {
-        text += std::string("  ") + name + std::string(10 - std::string(name).size(), ' ') + value + "\n";
+    text += (e["reason"] == "steered" ? ": " : ", " + cell(e["reason"]) + ": ") + cell(e["why"]) + "\n";
+    const auto line = [&](const std::string& name, const std::string& value) {
+        text += "  " + name + std::string(10 - name.size(), ' ') + value + "\n";
     };
+    if (e["active"] == false) line("role", "this node is not active for the VIP");
     if (!e["service"].is_null())
         line("service",
              cell(e["service"]["name"]) + ", port " + cell(e["service"]["port"]) + ", pool " + cell(e["pool"]));
-    if (!e["slot"].is_null()) {
-        const auto& s = e["slot"];
-        line("slot", cell(s["number"]) + " of " + cell(s["of"]) + ", by the " + cell(s["by"]) + ", owner " +
-                         cell(s["owner"]) +
-                         (s["settled"].get<bool>() ? ", settled" : ", in transition from " + cell(s["previous"])));
-    }
-    if (!e["backend"].is_null())
-        line("backend", cell(e["backend"]["name"]) + ", " + cell(e["backend"]["address"]) + ", tier " +
-                            cell(e["backend"]["tier"]) + ", " + cell(e["backend"]["state"]));
+    if (!e["slot"].is_null()) line("slot", slot_text(e["slot"]));
+    if (!e["backend"].is_null()) line("backend", backend_text(e["backend"]));
+    const auto& outer = e["outer"];
     if (!e["forward"].is_null())
-        line("forward", cell(e["forward"]) + (e["outer"].is_null() ? ""
-                                                                   : ", outer " + cell(e["outer"]["source"]) + " -> " +
-                                                                         cell(e["outer"]["destination"])));
+        line("forward",
+             cell(e["forward"]) +
+                 (outer.is_null() ? "" : ", outer " + cell(outer["source"]) + " -> " + cell(outer["destination"])));
     if (!e["next_hop"].is_null())
         line("next hop", cell(e["next_hop"]["mac"]) + " on " + cell(e["next_hop"]["interface"]));
-    if (!e["mtu"].is_null())
-        line("MTU", cell(e["mtu"]["next_hop"]) + ", encapsulation " + cell(e["mtu"]["overhead"]) + ": " +
-                        cell(e["mtu"]["verdict"]));
+    if (!e["mtu"].is_null()) line("MTU", mtu_text(e["mtu"]));
     return text;
 }
 

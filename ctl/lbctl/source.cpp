@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ctl/lbctl/source.h"
 
-#include <nlohmann/json.hpp>
-
 #include "ctl/api/http_client.h"
 #include "ctl/api/views.h"
 #include "dataplane/tables/snapshot.h"
@@ -29,12 +27,26 @@ Result<Json> parse(const api::ClientResponse& response) {
 }
 }  // namespace
 
-Result<Json> Source::view(const std::string& name, bool* from_controller) const {
+std::string notice_of(const tables::Tables& tables) {
+    bool attached = false;
+    for (const auto& port : tables.ports()) attached |= port.ifindex != 0 && port.mode != FL_ENGINE_NONE;
+    const auto seen = tables::load_word(tables.meta().controller_realtime_ns);
+    return std::string(attached ? "data path running" : "no program attached, nothing is forwarded") +
+           ", controller down" + (seen ? " since " + api::rfc3339_ns(seen) : "");
+}
+
+Result<View> Source::view(const std::string& name) const {
     auto response = api::request_unix(paths_.socket, {"GET", "/v1/" + name, ""}, kTimeout);
-    if (from_controller) *from_controller = response.has_value();
-    if (response) return parse(*response);
-    if (nobody_there(response.error())) return view_of_tables(name);
-    return tl::unexpected(response.error());
+    if (!response && nobody_there(response.error())) return view_of_tables(name);
+    if (!response) return tl::unexpected(response.error());
+    auto json = parse(*response);
+    if (!json) return tl::unexpected(json.error());
+    return View{std::move(*json), ""};
+}
+
+bool Source::has_controller() const {
+    const auto response = api::request_unix(paths_.socket, {"GET", "/v1/status", ""}, kTimeout);
+    return response || !nobody_there(response.error());
 }
 
 Result<Json> Source::post(const std::string& path, const Json& body) const {
@@ -52,14 +64,15 @@ Result<tables::Tables> Source::tables() const {
                 ENOENT);
 }
 
-Result<Json> Source::view_of_tables(const std::string& name) const {
+Result<View> Source::view_of_tables(const std::string& name) const {
     auto tables = this->tables();
     if (!tables) return tl::unexpected(tables.error());
     const auto snapshot = tables::take_snapshot(*tables);
-    if (name == "status") return api::status_view(paths_.name, *tables, snapshot, nullptr);
-    if (name == "services") return api::services_view(snapshot);
-    if (name == "backends") return api::backends_view(snapshot, nullptr);
-    return api::counters_view(snapshot);
+    const auto notice = notice_of(*tables);
+    if (name == "status") return View{api::status_view(paths_.name, *tables, snapshot, nullptr), notice};
+    if (name == "services") return View{api::services_view(snapshot, nullptr), notice};
+    if (name == "backends") return View{api::backends_view(snapshot, nullptr), notice};
+    return View{api::counters_view(snapshot, nullptr), notice};
 }
 
 }  // namespace fairlead::lbctl

@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <string>
 
 namespace fairlead {
@@ -32,8 +34,8 @@ Result<void> create_file(const std::filesystem::path& file) {
     text += '\n';
     std::error_code ignored;
     std::filesystem::create_directories(file.parent_path(), ignored);
-    const auto draft = file.string() + "." + std::to_string(getpid());
-    const int fd = open(draft.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    auto draft = file.string() + ".XXXXXX";
+    const int fd = mkostemp(draft.data(), O_CLOEXEC);  // mode 0600
     if (fd < 0) return fail_errno("cannot create " + draft, errno);
     const bool written = write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && fsync(fd) == 0;
     const int write_error = errno;
@@ -63,9 +65,10 @@ Result<HashKey> read_file(const std::filesystem::path& file) {
         if (value < 0) return fail(file.string() + ": expected 32 hexadecimal digits", EINVAL);
         key.bytes[i / 2] = static_cast<std::uint8_t>(key.bytes[i / 2] << 4 | value);
     }
-    for (auto i = static_cast<ssize_t>(kDigits); i < size; ++i)
-        if (!std::isspace(static_cast<unsigned char>(text[static_cast<std::size_t>(i)])))
-            return fail(file.string() + ": expected 32 hexadecimal digits and nothing else", EINVAL);
+    const auto is_space = [](unsigned char c) { return std::isspace(c); };
+    if (static_cast<std::size_t>(size) == text.size() ||
+        !std::all_of(text.begin() + kDigits, text.begin() + size, is_space))
+        return fail(file.string() + ": expected 32 hexadecimal digits and nothing else", EINVAL);
     return key;
 }
 }  // namespace

@@ -2,6 +2,7 @@
 // lbd: reads its arguments, checks the config, runs the controller and its two servers until SIGTERM. The data path goes
 // on without it.
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -38,8 +39,17 @@ void handle_signals(boost::asio::io_context& io, boost::asio::signal_set& signal
     });
 }
 
+// Each check that is under way has a socket, and up to 512 are; the usual soft limit is 1024.
+void raise_descriptor_limit() {
+    rlimit limit{};
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) spdlog::warn("cannot raise the limit of open files");
+}
+
 int run(ControllerOptions options, config::Config config) {
     start_log();
+    raise_descriptor_limit();
     set_log_level(config.log.level);
     boost::asio::io_context io(1);
     auto controller = Controller::create(io, options, std::move(config));

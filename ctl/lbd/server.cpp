@@ -79,9 +79,9 @@ api::Response Server::get(const std::string& path) {
     const auto snapshot = tables::take_snapshot(tables);
     const auto facts = controller_facts(controller_);
     if (path == "/v1/status") return good(api::status_view(controller_.options().paths.name, tables, snapshot, &facts));
-    if (path == "/v1/services") return good(api::services_view(snapshot));
+    if (path == "/v1/services") return good(api::services_view(snapshot, &facts));
     if (path == "/v1/backends") return good(api::backends_view(snapshot, &facts));
-    if (path == "/v1/counters") return good(api::counters_view(snapshot));
+    if (path == "/v1/counters") return good(api::counters_view(snapshot, &facts));
     return error(404, "no " + path + " here");
 }
 

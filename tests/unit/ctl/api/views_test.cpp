@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+// The objects of docs/api.md: exactly the documented keys, with a controller and without.
+#include "ctl/api/views.h"
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "tests/unit/ctl/lbctl/world.h"
+
+namespace fairlead::api {
+namespace {
+using namespace test;
+using Keys = std::vector<std::string>;
+
+Keys keys_of(const Json& json) {
+    Keys keys;
+    for (const auto& [key, value] : json.items()) keys.push_back(key);
+    return keys;
+}
+
+const Json& find(const Json& list, const std::string& key, const std::string& value) {
+    for (const auto& row : list)
+        if (row[key] == value) return row;
+    throw std::runtime_error("no " + value);
+}
+
+plan::BackendDecision decision(const std::string& name, int tier, bool eligible, const std::string& reason) {
+    plan::BackendDecision d;
+    d.name = name;
+    d.tier = tier;
+    d.eligible = eligible;
+    d.reason = reason;
+    return d;
+}
+
+// The controller's view of pool "tiers": Master healthy, Slave drained by hand while it is down.
+ControllerFacts facts() {
+    ControllerFacts f;
+    f.state = "running";
+    f.since = WallTime(std::chrono::seconds(1'700'000'000));
+    f.node = "lb-a";
+    f.config_file = "/etc/fairlead/fairlead.toml";
+    f.config_loaded = f.since + std::chrono::milliseconds(1500);
+    plan::PoolDecision pool;
+    pool.pool = "tiers";
+    pool.tier = 0;
+    pool.eligible = 1;
+    pool.reason = "tier 0: 1 of 1 backends eligible";
+    pool.backends = {decision("master", 0, true, "in use"), decision("slave", 1, false, "drained")};
+    pool.backends[0].weight = 50;
+    pool.backends[1].drained = true;
+    f.pools = {pool};
+    BackendFacts master;
+    master.next_hop = {"203.0.113.11", "eth0", "02:00:00:00:00:b1", true, ""};
+    master.checks = {{"tcp 203.0.113.11:80", "up", f.since, 1.25, "", 3}};
+    f.backends[{"tiers", "master"}] = master;
+    f.ports = {{1, "driver knows it"}};
+    return f;
+}
+
+Json status(const World& world, const ControllerFacts* f) {
+    return status_view("default", world.tables, tables::take_snapshot(world.tables), f);
+}
+Json services(const World& world, const ControllerFacts* f) {
+    return services_view(tables::take_snapshot(world.tables), f)["services"];
+}
+Json backends(const World& world, const ControllerFacts* f) {
+    return backends_view(tables::take_snapshot(world.tables), f)["backends"];
+}
+Json counters(const World& world, const ControllerFacts* f) {
+    return counters_view(tables::take_snapshot(world.tables), f);
+}
+
+TEST(Views, StatusHasTheDocumentedKeys) {
+    const World world;
+    const auto f = facts();
+    for (const auto* known : {&f, static_cast<const ControllerFacts*>(nullptr)}) {
+        const auto json = status(world, known);
+        EXPECT_EQ(keys_of(json), (Keys{"instance", "node", "version", "controller", "config", "role", "serving",
+                                       "ports", "pools", "tables", "tables_bytes", "hash_key_id"}));
+        EXPECT_EQ(keys_of(json["controller"]), (Keys{"running", "state", "pid", "since", "last_seen"}));
+        EXPECT_EQ(keys_of(json["role"]), (Keys{"active", "reason"}));
+        EXPECT_EQ(keys_of(json["serving"]), (Keys{"vips", "services", "all_down"}));
+        ASSERT_EQ(json["ports"].size(), 1U);
+        EXPECT_EQ(keys_of(json["ports"][0]),
+                  (Keys{"number", "interface", "engine", "reason", "mac", "mtu", "attached"}));
+        ASSERT_EQ(json["pools"].size(), 12U);
+        for (const auto& pool : json["pools"])
+            EXPECT_EQ(keys_of(pool), (Keys{"name", "tier", "eligible", "backends", "all_down", "reason"}));
+        for (const auto& table : json["tables"]) EXPECT_EQ(keys_of(table), (Keys{"table", "used", "size"}));
+    }
+}
+
+TEST(Views, StatusWithAController) {
+    const World world;
+    auto f = facts();
+    auto json = status(world, &f);
+    EXPECT_EQ(json["instance"], "default");
+    EXPECT_EQ(json["node"], "lb-a");
+    EXPECT_EQ(json["controller"], Json({{"running", true},
+                                        {"state", "running"},
+                                        {"pid", 4711},
+                                        {"since", "2023-11-14T22:13:20.000Z"},
+                                        {"last_seen", "2023-11-14T22:13:20.123Z"}}));
+    EXPECT_EQ(keys_of(json["config"]), (Keys{"file", "loaded", "reload_error"}));
+    EXPECT_EQ(json["config"]["loaded"], "2023-11-14T22:13:21.500Z");
+    EXPECT_EQ(json["config"]["reload_error"], nullptr);
+    EXPECT_EQ(json["role"], Json({{"active", true}, {"reason", "no HA configured"}}));
+    EXPECT_EQ(json["ports"][0], Json({{"number", 1},
+                                      {"interface", "eth0"},
+                                      {"engine", "xdp-native"},
+                                      {"reason", "driver knows it"},
+                                      {"mac", "02:00:00:00:00:01"},
+                                      {"mtu", 1500},
+                                      {"attached", true}}));
+    EXPECT_EQ(find(json["pools"], "name", "tiers"), Json({{"name", "tiers"},
+                                                          {"tier", 0},
+                                                          {"eligible", 1},
+                                                          {"backends", 2},
+                                                          {"all_down", false},
+                                                          {"reason", "tier 0: 1 of 1 backends eligible"}}));
+    EXPECT_EQ(json["tables_bytes"], world.tables.bytes());
+    f.reload_error = "the file has errors";
+    EXPECT_EQ(status(world, &f)["config"]["reload_error"], "the file has errors");
+}
+
+TEST(Views, StatusWithoutAControllerIsNullWhereOnlyItKnows) {
+    const World world;
+    const auto json = status(world, nullptr);
+    EXPECT_EQ(json["node"], nullptr);
+    EXPECT_EQ(json["config"], nullptr);
+    EXPECT_EQ(json["controller"], Json({{"running", false},
+                                        {"state", "down"},
+                                        {"pid", nullptr},
+                                        {"since", nullptr},
+                                        {"last_seen", "2023-11-14T22:13:20.123Z"}}));
+    EXPECT_EQ(json["ports"][0]["reason"], nullptr);
+    EXPECT_EQ(json["ports"][0]["engine"], "xdp-native");
+    const auto& pool = find(json["pools"], "name", "tiers");
+    EXPECT_EQ(pool["tier"], nullptr);
+    EXPECT_EQ(pool["reason"], nullptr);
+    EXPECT_EQ(pool["eligible"], 2);
+}
+
+TEST(Views, KeyIdIsNotTheKey) {
+    const World world;
+    const auto id = status(world, nullptr)["hash_key_id"].get<std::string>();
+    EXPECT_EQ(id.size(), 8U);
+    EXPECT_NE(id, "03010401") << "the first bytes of the key";
+}
+
+TEST(Views, RoleThatIsNotActive) {
+    World world;
+    World::ok(world.writer.set_role(0, 0));
+    EXPECT_EQ(status(world, nullptr)["role"], Json({{"active", false}, {"reason", "not active yet"}}));
+}
+
+TEST(Views, DetachedPort) {
+    World world;
+    World::ok(world.writer.set_port(1, {"eth0", 7, mac("02:00:00:00:00:01"), 1500, 0, FL_ENGINE_NONE}));
+    const auto port = status(world, nullptr)["ports"][0];
+    EXPECT_EQ(port["attached"], false);
+    EXPECT_EQ(port["engine"], "none");
+}
+
+TEST(Views, Services) {
+    const World world;
+    const auto f = facts();
+    const auto with = services(world, &f), without = services(world, nullptr);
+    ASSERT_EQ(with.size(), 13U);
+    for (const auto& list : {with, without})
+        for (const auto& service : list)
+            EXPECT_EQ(keys_of(service), (Keys{"name", "vip", "port", "protocol", "pool", "state", "backends",
+                                              "eligible", "packets", "bytes", "syns"}));
+    const auto& tiers = find(with, "name", "tiers");
+    EXPECT_EQ(tiers["vip"], kVip);
+    EXPECT_EQ(tiers["port"], 80);
+    EXPECT_EQ(tiers["protocol"], "tcp");
+    EXPECT_EQ(tiers["state"], "up");
+    EXPECT_EQ(tiers["backends"], 2);
+    EXPECT_EQ(tiers["eligible"], 1) << "the controller's count: Slave is drained";
+    EXPECT_EQ(find(without, "name", "tiers")["eligible"], 2) << "the tables say healthy";
+    EXPECT_EQ(find(with, "name", "dns")["port"], "any");
+    EXPECT_EQ(find(with, "name", "dns")["protocol"], "udp");
+    EXPECT_EQ(find(without, "name", "down")["state"], "all_down");
+}
+
+TEST(Views, CountersOfServicesAndBackends) {
+    World world;
+    const auto stride = FL_COUNTER_STRIDE(&world.tables.limits());
+    const auto service = world.writer.find_service(address(kVip), kTiers, 6).value();
+    const auto pool = world.pool("tiers");
+    const auto backend = world.writer.global_index(pool, world.writer.find_backend(pool, "slave").value());
+    const auto& limits = world.tables.limits();
+    world.tables.counters()[FL_COUNTER_SERVICE(&limits, service)] = {5, 500, 2, 0};
+    world.tables.counters()[FL_COUNTER_BACKEND(&limits, backend)] = {3, 300, 1, 0};
+    world.tables.counters()[stride + FL_COUNTER_BACKEND(&limits, backend)] = {4, 400, 1, 0};  // another CPU's
+    const auto row = services(world, nullptr);
+    EXPECT_EQ(find(row, "name", "tiers")["packets"], 5);
+    EXPECT_EQ(find(row, "name", "tiers")["bytes"], 500);
+    EXPECT_EQ(find(row, "name", "tiers")["syns"], 2);
+    const auto list = backends(world, nullptr);
+    const auto& slave = find(list, "name", "slave");
+    EXPECT_EQ(slave["packets"], 7);
+    EXPECT_EQ(slave["bytes"], 700);
+    EXPECT_EQ(slave["syns"], 2);
+}
+
+const Keys kBackendKeys{"pool",    "name",       "address",  "tier",     "weight", "configured_weight",
+                        "forward", "state",      "eligible", "in_use",   "reason", "drained",
+                        "slots",   "pool_slots", "mtu",      "next_hop", "checks", "packets",
+                        "bytes",   "syns"};
+
+TEST(Views, BackendsWithAController) {
+    World world;
+    world.set_state("tiers", "slave", FL_BACKEND_UNHEALTHY);
+    const auto f = facts();
+    const auto list = backends(world, &f);
+    ASSERT_EQ(list.size(), 14U);
+    for (const auto& backend : list) EXPECT_EQ(keys_of(backend), kBackendKeys);
+    const auto& master = find(list, "name", "master");
+    EXPECT_EQ(master["weight"], 50);
+    EXPECT_EQ(master["configured_weight"], 100);
+    EXPECT_EQ(master["eligible"], true);
+    EXPECT_EQ(master["in_use"], true);
+    EXPECT_EQ(master["reason"], "in use");
+    EXPECT_EQ(master["slots"], 1024);
+    EXPECT_EQ(master["pool_slots"], 1024);
+    EXPECT_EQ(master["next_hop"], Json({{"address", "203.0.113.11"},
+                                        {"interface", "eth0"},
+                                        {"mac", "02:00:00:00:00:b1"},
+                                        {"resolved", true},
+                                        {"reason", ""}}));
+    EXPECT_EQ(master["checks"], Json::array({{{"check", "tcp 203.0.113.11:80"},
+                                              {"state", "up"},
+                                              {"since", "2023-11-14T22:13:20.000Z"},
+                                              {"last_ms", 1.25},
+                                              {"error", ""},
+                                              {"failures", 3}}}));
+    const auto& slave = find(list, "name", "slave");
+    EXPECT_EQ(slave["drained"], true) << "drained and down at once";
+    EXPECT_EQ(slave["state"], "unhealthy");
+    EXPECT_EQ(slave["eligible"], false);
+    EXPECT_EQ(slave["in_use"], false);
+}
+
+TEST(Views, BackendsWithoutAController) {
+    World world;
+    world.set_state("tiers", "slave", FL_BACKEND_DRAINING);
+    const auto list = backends(world, nullptr);
+    for (const auto& backend : list) {
+        EXPECT_EQ(keys_of(backend), kBackendKeys);
+        for (const auto* key : {"weight", "configured_weight", "eligible", "reason", "checks"})
+            EXPECT_EQ(backend[key], nullptr) << key;
+    }
+    const auto& master = find(list, "name", "master");
+    EXPECT_EQ(master["next_hop"], Json({{"address", nullptr},
+                                        {"interface", "eth0"},
+                                        {"mac", "02:00:00:00:00:b1"},
+                                        {"resolved", true},
+                                        {"reason", nullptr}}));
+    EXPECT_EQ(master["drained"], false);
+    EXPECT_EQ(find(list, "name", "slave")["drained"], true);
+    EXPECT_EQ(find(list, "forward", "local")["next_hop"], nullptr);
+    const auto& unresolved = find(list, "pool", "unresolved")["next_hop"];
+    EXPECT_EQ(unresolved["resolved"], false);
+    EXPECT_EQ(unresolved["mac"], nullptr);
+}
+
+TEST(Views, CountersListEveryReasonOnce) {
+    World world;
+    world.tables.counters()[FL_REASON_TOO_BIG] = {2, 3000, 0, 0};
+    const auto f = facts();
+    for (const auto* known : {&f, static_cast<const ControllerFacts*>(nullptr)}) {
+        const auto json = counters(world, known);
+        EXPECT_EQ(keys_of(json), (Keys{"passed", "answered", "dropped", "all_down"}));
+        std::set<std::string> names;
+        for (const auto* group : {"passed", "answered", "dropped"})
+            for (const auto& row : json[group]) {
+                EXPECT_EQ(keys_of(row), (Keys{"reason", "help", "packets", "bytes"}));
+                EXPECT_TRUE(names.insert(row["reason"].get<std::string>()).second) << row["reason"];
+            }
+        EXPECT_EQ(names.size(), FL_REASON_COUNT);
+        EXPECT_EQ(find(json["dropped"], "reason", "too_big")["packets"], 2);
+        EXPECT_EQ(find(json["passed"], "reason", "not_vip")["packets"], 0);
+    }
+}
+
+// The same word on every screen, whichever way the pool treats clients meanwhile.
+TEST(Views, AllDownIsSaidEverywhere) {
+    World world;
+    const auto said = [&](const ControllerFacts* f) {
+        const auto s = status(world, f);
+        EXPECT_EQ(find(s["pools"], "name", "tiers")["all_down"], true);
+        EXPECT_EQ(find(services(world, f), "name", "tiers")["state"], "all_down");
+        EXPECT_EQ(find(services(world, f), "name", "dns")["state"], "all_down") << "of the same pool";
+        EXPECT_EQ(counters(world, f)["all_down"], Json::array({"down", "down6", "tiers"}));
+        EXPECT_EQ(s["serving"], Json({{"vips", 2}, {"services", 13}, {"all_down", 4}}));
+    };
+    for (const auto* name : {"master", "slave"}) world.set_state("tiers", name, FL_BACKEND_UNHEALTHY);
+    said(nullptr);  // all_down = "any": the slots keep their owners
+    world.set_owner("tiers", std::nullopt);
+    said(nullptr);
+    auto f = facts();
+    f.pools[0].all_down = true;
+    f.pools[0].eligible = 0;
+    said(&f);
+}
+
+TEST(Views, Times) {
+    EXPECT_EQ(rfc3339(WallTime()), "1970-01-01T00:00:00.000Z");
+    EXPECT_EQ(rfc3339_ns(1'700'000'000'999'999'999), "2023-11-14T22:13:20.999Z");
+}
+
+}  // namespace
+}  // namespace fairlead::api

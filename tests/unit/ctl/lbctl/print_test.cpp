@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a person reads: alignment, all-down on every screen, rates.
+#include "ctl/lbctl/print.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+namespace fairlead::lbctl {
+namespace {
+
+Json sample_status() {
+    return Json::parse(R"({
+        "instance": "default", "node": "lb-a", "version": "0.1.0",
+        "controller": {"running": true, "state": "running", "pid": 4711, "since": "T1", "last_seen": "T2"},
+        "config": {"file": "/etc/fairlead/fairlead.toml", "loaded": "T1", "reload_error": null},
+        "role": {"active": true, "reason": "no HA configured"},
+        "serving": {"vips": 1, "services": 2, "all_down": 0},
+        "ports": [{"number": 1, "interface": "eth0", "engine": "xdp-native", "reason": "", "mac": "02:00:00:00:00:01",
+                   "mtu": 1500, "attached": true}],
+        "pools": [{"name": "web", "tier": 0, "eligible": 1, "backends": 2, "all_down": false, "reason": "tier 0: 1 of 1"},
+                  {"name": "a-longer-name", "tier": 1, "eligible": 10, "backends": 10, "all_down": false, "reason": "fine"}],
+        "tables": [{"table": "services", "used": 2, "size": 4096}, {"table": "pins", "used": 0, "size": 1048576}],
+        "tables_bytes": 1572864, "hash_key_id": "1a2b3c4d"})");
+}
+
+Json sample_services() {
+    return Json::parse(R"({"services": [
+        {"name": "web", "vip": "192.0.2.10", "port": 80, "protocol": "tcp", "pool": "web", "state": "up",
+         "backends": 2, "eligible": 1, "packets": 123456, "bytes": 98765432, "syns": 1234},
+        {"name": "dns", "vip": "2001:db8::10", "port": "any", "protocol": "udp", "pool": "web", "state": "up",
+         "backends": 2, "eligible": 1, "packets": 0, "bytes": 0, "syns": 0}]})");
+}
+
+Json sample_backends() {
+    return Json::parse(R"({"backends": [
+        {"pool": "web", "name": "master", "address": "192.0.2.11", "tier": 0, "weight": 50, "configured_weight": 100,
+         "forward": "l2dsr", "state": "healthy", "eligible": true, "in_use": true, "reason": "in use", "drained": false,
+         "slots": 1024, "pool_slots": 1024, "mtu": 1500,
+         "next_hop": {"address": "192.0.2.11", "interface": "eth0", "mac": "02:00:00:00:00:b1", "resolved": true, "reason": ""},
+         "checks": [{"check": "tcp 192.0.2.11:80", "state": "up", "since": "T", "last_ms": 1.25, "error": "", "failures": 0}],
+         "packets": 400, "bytes": 4000, "syns": 40},
+        {"pool": "web", "name": "slave", "address": "192.0.2.12", "tier": 1, "weight": 100, "configured_weight": 100,
+         "forward": "l2dsr", "state": "unhealthy", "eligible": false, "in_use": false, "reason": "check failed: timeout",
+         "drained": true, "slots": 0, "pool_slots": 1024, "mtu": 1500,
+         "next_hop": {"address": "192.0.2.12", "interface": null, "mac": null, "resolved": false, "reason": "no answer"},
+         "checks": [{"check": "tcp 192.0.2.12:80", "state": "down", "since": "T", "last_ms": 500, "error": "timeout", "failures": 9}],
+         "packets": 0, "bytes": 0, "syns": 0}]})");
+}
+
+Json sample_counters() {
+    return Json::parse(R"({
+        "passed": [{"reason": "not_vip", "help": "not for a VIP", "packets": 15, "bytes": 9999}],
+        "answered": [{"reason": "reset", "help": "TCP reset", "packets": 123456, "bytes": 10000000}],
+        "dropped": [{"reason": "too_big", "help": "larger than the MTU", "packets": 0, "bytes": 0}], "all_down": []})");
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+    std::vector<std::string> lines;
+    for (std::size_t from = 0, to; (to = text.find('\n', from)) != std::string::npos; from = to + 1)
+        lines.push_back(text.substr(from, to - from));
+    return lines;
+}
+
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+std::string line_with(const std::string& text, const std::string& part) {
+    for (const auto& line : lines_of(text))
+        if (has(line, part)) return line;
+    ADD_FAILURE() << "no '" << part << "' in\n" << text;
+    return "";
+}
+
+// The column that begins (or, of numbers, ends) at one place in the title and in each row.
+void expect_aligned(const std::string& text, const std::string& title, const std::vector<std::string>& cells,
+                    bool right) {
+    const auto head = line_with(text, title);
+    const auto want = head.find(title) + (right ? title.size() : 0);
+    for (const auto& cell : cells) {
+        const auto line = line_with(text, cell);
+        EXPECT_EQ(line.find(cell) + (right ? cell.size() : 0), want) << title << " and " << cell << " in\n" << text;
+    }
+}
+
+TEST(Print, NoLineEndsInBlanks) {
+    const auto services = sample_services(), backends = sample_backends();
+    for (const auto& text : {print_status(sample_status()), print_services(services), print_backends(backends),
+                             print_counters(sample_counters(), true), print_stats({services, backends}, nullptr, 0)}) {
+        EXPECT_EQ(text.back(), '\n');
+        for (const auto& line : lines_of(text)) EXPECT_TRUE(line.empty() || line.back() != ' ') << "'" << line << "'";
+    }
+}
+
+TEST(Print, Status) {
+    const auto text = print_status(sample_status());
+    EXPECT_EQ(lines_of(text)[0], "instance    default, node lb-a, Fairlead 0.1.0");
+    EXPECT_EQ(lines_of(text)[1], "controller  running, pid 4711, since T1");
+    EXPECT_TRUE(has(text, "\nserving     2 services on 1 VIP, all up\n")) << text;
+    EXPECT_TRUE(has(text, "\ntables      services 2/4096, pins 0/1048576, 1.5 MiB\n")) << text;
+    expect_aligned(text, "STATE", {"up     "}, false);
+    expect_aligned(text, "ELIGIBLE", {"10/10"}, true);
+    EXPECT_TRUE(has(line_with(text, "eth0"), "xdp-native  1500"));
+    EXPECT_FALSE(has(text, "ALL DOWN"));
+    EXPECT_FALSE(has(text, "null"));
+}
+
+TEST(Print, StatusSaysWhatIsWrong) {
+    auto status = sample_status();
+    status["pools"][1]["all_down"] = true;
+    status["serving"]["all_down"] = 1;
+    status["ports"][0]["attached"] = false;
+    status["config"]["reload_error"] = "the file has errors";
+    const auto text = print_status(status);
+    EXPECT_TRUE(has(text, "2 services on 1 VIP, 1 ALL DOWN\n")) << text;
+    EXPECT_TRUE(has(line_with(text, "a-longer-name"), "ALL DOWN"));
+    EXPECT_LT(text.find("a-longer-name"), text.find("\nweb")) << "pools in trouble come first";
+    EXPECT_TRUE(has(line_with(text, "eth0"), "NOT ATTACHED"));
+    EXPECT_TRUE(has(text, "LAST RELOAD REFUSED: the file has errors"));
+}
+
+TEST(Print, StatusWithoutAController) {
+    auto status = sample_status();
+    status["controller"] = {
+        {"running", false}, {"state", "down"}, {"pid", nullptr}, {"since", nullptr}, {"last_seen", "T2"}};
+    status["node"] = status["config"] = nullptr;
+    status["ports"][0]["reason"] = status["pools"][0]["tier"] = status["pools"][0]["reason"] = nullptr;
+    const auto text = print_status(status);
+    EXPECT_TRUE(has(text, "controller  DOWN, last seen T2\n")) << text;
+    EXPECT_FALSE(has(text, "null"));
+    EXPECT_FALSE(has(text, "config "));
+}
+
+TEST(Print, StatusWhileStarting) {
+    auto status = sample_status();
+    status["controller"]["state"] = "starting";
+    EXPECT_TRUE(has(print_status(status), "starting (waiting for the first result of every check), pid 4711"));
+}
+
+TEST(Print, StatusOfAnOlderController) {
+    auto status = sample_status();
+    status.erase("serving");
+    EXPECT_TRUE(has(print_status(status), "tables"));
+}
+
+TEST(Print, Services) {
+    auto services = sample_services();
+    auto text = print_services(services);
+    EXPECT_TRUE(has(text, "192.0.2.10:80 "));
+    EXPECT_TRUE(has(text, "[2001:db8::10]:any "));
+    expect_aligned(text, "CONNECTIONS", {"1234"}, true);
+    expect_aligned(text, "PACKETS", {"123.5 k"}, true);
+    expect_aligned(text, "BYTES", {"98.8 M"}, true);
+    EXPECT_FALSE(has(text, "ALL DOWN"));
+    services["services"][0]["state"] = "all_down";
+    EXPECT_TRUE(has(line_with(print_services(services), "web "), "ALL DOWN"));
+}
+
+TEST(Print, Backends) {
+    auto backends = sample_backends();
+    auto text = print_backends(backends);
+    EXPECT_EQ(lines_of(text).size(), 3U);
+    const auto master = line_with(text, "master"), slave = line_with(text, "slave");
+    EXPECT_TRUE(has(master, "50 (config 100)")) << master;
+    EXPECT_TRUE(has(master, "100.0 %"));
+    EXPECT_TRUE(has(master, "eth0 02:00:00:00:00:b1"));
+    EXPECT_TRUE(has(master, "in use; tcp 192.0.2.11:80 up 1.2 ms")) << master;
+    EXPECT_TRUE(has(slave, "UNRESOLVED: no answer")) << slave;
+    EXPECT_TRUE(has(slave, "drained; check failed: timeout; tcp 192.0.2.12:80 down")) << slave;
+    expect_aligned(text, "SHARE", {"100.0 %"}, true);
+    backends["backends"][0]["next_hop"] = nullptr;
+    EXPECT_TRUE(has(line_with(print_backends(backends), "master"), "this node"));
+}
+
+TEST(Print, BackendsSayWhenAllAreDown) {
+    auto backends = sample_backends();
+    auto& master = backends["backends"][0];
+    master["eligible"] = master["in_use"] = false;
+    EXPECT_EQ(lines_of(print_backends(backends))[0], "pool web: ALL DOWN: no backend is eligible");
+    master["in_use"] = true;
+    EXPECT_EQ(lines_of(print_backends(backends))[0],
+              "pool web: ALL DOWN: no backend is eligible, all are used as if healthy");
+    for (auto& b : backends["backends"])  // lbd not there: the tables know the state alone
+        b["eligible"] = b["weight"] = b["configured_weight"] = b["reason"] = b["checks"] = nullptr;
+    EXPECT_FALSE(has(print_backends(backends), "ALL DOWN")) << "Master is healthy";
+    EXPECT_FALSE(has(print_backends(backends), "null"));
+    master["state"] = "unhealthy";
+    EXPECT_TRUE(has(print_backends(backends), "ALL DOWN"));
+}
+
+TEST(Print, Counters) {
+    auto counters = sample_counters();
+    auto text = print_counters(counters, false);
+    EXPECT_EQ(lines_of(text).size(), 3U) << "what never happened is left out";
+    expect_aligned(text, "PACKETS", {"123456"}, true);
+    EXPECT_TRUE(has(line_with(text, "reset"), "10.0 M  TCP reset"));
+    EXPECT_TRUE(has(line_with(text, "not_vip"), "9999  not for a VIP"));
+    text = print_counters(counters, true);
+    EXPECT_TRUE(has(line_with(text, "too_big"), "dropped")) << text;
+    counters["all_down"] = {"web"};
+    EXPECT_EQ(lines_of(print_counters(counters, false))[0], "pool web: ALL DOWN");
+}
+
+TEST(Print, StatsAreTotalsWithoutAnEarlierSample) {
+    const auto services = sample_services(), backends = sample_backends();
+    const auto text = print_stats({services, backends}, nullptr, 0);
+    EXPECT_TRUE(has(text, "CONNECTIONS  PACKETS"));
+    EXPECT_TRUE(has(line_with(text, "-> master"), "40      400    4000")) << text;
+    const auto lines = lines_of(text);
+    ASSERT_EQ(lines.size(), 5U) << "the pool's backends once, below its first service\n" << text;
+    EXPECT_EQ(lines[1].substr(0, 3), "web");
+    EXPECT_EQ(lines[2].substr(0, 11), "  -> master");
+    EXPECT_EQ(lines[4].substr(0, 3), "dns");
+}
+
+TEST(Print, StatsAreRatesBetweenTwoSamples) {
+    const auto services = sample_services(), backends = sample_backends();
+    auto later_services = services, later_backends = backends;
+    later_services["services"][0]["packets"] = 123456 + 500;
+    later_backends["backends"][0]["syns"] = 40 + 50;
+    later_backends["backends"][0]["packets"] = 400 + 100'000;
+    later_backends["backends"][0]["bytes"] = 10;  // new tables: less than before
+    const Stats before{services, backends};
+    const auto text = print_stats({later_services, later_backends}, &before, 2.5);
+    EXPECT_TRUE(has(text, "CONNECTIONS/S  PACKETS/S  BYTES/S"));
+    EXPECT_TRUE(has(line_with(text, "tcp 192.0.2.10:80"), " 200 ")) << text;
+    const auto master = line_with(text, "-> master");
+    EXPECT_TRUE(has(master, " 20 ") && has(master, "40.0 k")) << master;
+    EXPECT_EQ(master.back(), '4') << "10 bytes in 2.5 s, never a negative rate: " << master;
+    EXPECT_FALSE(has(text, " -0"));
+}
+
+TEST(Print, StatsShowAllDown) {
+    auto services = sample_services();
+    const auto backends = sample_backends();
+    services["services"][0]["state"] = "all_down";
+    EXPECT_TRUE(has(line_with(print_stats({services, backends}, nullptr, 0), "192.0.2.10:80"), "ALL DOWN"));
+}
+
+TEST(Print, LargeNumbersKeepThreeFigures) {
+    const std::vector<std::pair<double, std::string>> cases{
+        {0, " 0"},           {9999, " 9999"},       {10'000, " 10.0 k"}, {999'900, " 999.9 k"},
+        {999'999, " 1.0 M"}, {1'234'567, " 1.2 M"}, {5e9, " 5.0 G"},     {1.5e12, " 1.5 T"},
+        {3e16, " 30000.0 T"}};
+    for (const auto& [value, text] : cases) {
+        auto services = sample_services();
+        services["services"][0]["bytes"] = value;
+        EXPECT_TRUE(line_with(print_services(services), "192.0.2.10:80").ends_with(text)) << value;
+    }
+}
+
+TEST(Print, Explain) {
+    const auto json = Json::parse(R"({
+        "source": "198.51.100.7:40000", "destination": "192.0.2.10:80", "protocol": "tcp", "verdict": "forwarded",
+        "reason": "steered", "why": "slot 7 of pool web belongs to master", "vip": "192.0.2.10", "active": true,
+        "service": {"name": "web", "port": 80}, "pool": "web",
+        "slot": {"number": 7, "of": 1024, "owner": "master", "previous": "slave", "settled": false, "by": "5-tuple"},
+        "backend": {"name": "master", "address": "203.0.113.11", "tier": 0, "state": "healthy"}, "forward": "ipip",
+        "next_hop": {"interface": "eth0", "mac": "02:00:00:00:00:b1"},
+        "outer": {"source": "192.0.2.250", "destination": "203.0.113.11"},
+        "mtu": {"next_hop": 1500, "overhead": 20, "largest_packet": 1480, "verdict": "packets of up to 1480 bytes pass"}})");
+    EXPECT_EQ(print_explain(json),
+              "tcp 198.51.100.7:40000 -> 192.0.2.10:80: forwarded: slot 7 of pool web belongs to master\n"
+              "  service   web, port 80, pool web\n"
+              "  slot      7 of 1024, by the 5-tuple, owner master, in transition from slave\n"
+              "  backend   master, 203.0.113.11, tier 0, healthy\n"
+              "  forward   ipip, outer 192.0.2.250 -> 203.0.113.11\n"
+              "  next hop  02:00:00:00:00:b1 on eth0\n"
+              "  MTU       1500, encapsulation 20: packets of up to 1480 bytes pass\n");
+    auto refused = json;
+    refused["verdict"] = "answered";
+    refused["reason"] = "reset";
+    refused["why"] = "TCP reset: no service on that port";
+    for (const auto* key : {"service", "pool", "slot", "backend", "forward", "next_hop", "outer", "mtu"})
+        refused[key] = nullptr;
+    EXPECT_EQ(print_explain(refused),
+              "tcp 198.51.100.7:40000 -> 192.0.2.10:80: answered, reset: TCP reset: no service on that port\n");
+}
+
+TEST(Print, Decap) {
+    const auto json = Json::parse(R"({"decap": [{"interface": "eth0", "engine": "xdp-native", "node": ["192.0.2.11"],
+        "sources": ["192.0.2.2/32", "2001:db8::2/128"], "vips": ["192.0.2.10"], "unwrapped": 5, "refused": 0, "passed": 9}]})");
+    const auto text = print_decap(json);
+    EXPECT_TRUE(has(text, "192.0.2.2/32 2001:db8::2/128  192.0.2.10")) << text;
+    EXPECT_EQ(lines_of(text)[1].size(), lines_of(text)[0].find("REFUSED") + 7);
+}
+
+}  // namespace
+}  // namespace fairlead::lbctl
