@@ -323,6 +323,7 @@ class Demo:
         for server in self.servers.values():
             if not server.process.alive():
                 server.start()
+        self.active.wait_up(master=True, slave=True)
         screen = self.screen
         screen.head("Yours to try; Ctrl-C ends it and removes everything")
         screen.say(f"nsenter --net={self.lab.client.path} curl {labs.http_url(self.vip)}")
