@@ -117,9 +117,10 @@ Result<void> TableWriter::Impl::adopt_services() {
     auto ids = service_index.adopt();
     if (!ids) return unsound(ids.error().message);
     for (const auto id : *ids) {
-        if (id >= limits.services) return unsound("service " + std::to_string(id));
+        if (id >= limits.services || tables.services()[id].vip >= limits.vips)
+            return unsound("service " + std::to_string(id));
         const auto& record = tables.services()[id];
-        if (record.vip >= limits.vips || !used.vips.is_taken(record.vip)) {
+        if (!used.vips.is_taken(record.vip)) {
             service_index.erase(id);  // its VIP was not yet, or no longer, to be found
             continue;
         }
