@@ -155,7 +155,7 @@ def run_program(program, gtest_filter, report):
         command += [f"--gtest_filter={gtest_filter}"] if gtest_filter else []
     begun = time.monotonic()
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               text=True, errors="replace", env=environment_of(program), cwd=program.workdir,
+                               text=True, errors="replace", env=environment_of(program), cwd=program.workdir or program.build_dir,
                                start_new_session=True)
     trouble = ""
     try:
