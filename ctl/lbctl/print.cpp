@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ctl/lbctl/print.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <map>
@@ -111,6 +112,9 @@ std::string status_head(const Json& s) {
     }
     text += std::string("role        ") + (s["role"]["active"].get<bool>() ? "active" : "not active") + " (" +
             cell(s["role"]["reason"]) + ")\n";
+    const auto& ports = s["ports"];
+    if (std::none_of(ports.begin(), ports.end(), [](const Json& port) { return port["attached"].get<bool>(); }))
+        return text + "serving     NOTHING: no program is attached\n";
     if (s.contains("serving")) text += "serving     " + serving_line(s["serving"]) + "\n";
     return text;
 }

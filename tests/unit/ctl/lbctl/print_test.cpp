@@ -108,14 +108,21 @@ TEST(Print, StatusSaysWhatIsWrong) {
     auto status = sample_status();
     status["pools"][1]["all_down"] = true;
     status["serving"]["all_down"] = 1;
-    status["ports"][0]["attached"] = false;
     status["config"]["reload_error"] = "the file has errors";
     const auto text = print_status(status);
     EXPECT_TRUE(has(text, "2 services on 1 VIP, 1 ALL DOWN\n")) << text;
     EXPECT_TRUE(has(line_with(text, "a-longer-name"), "ALL DOWN"));
     EXPECT_LT(text.find("a-longer-name"), text.find("\nweb")) << "pools in trouble come first";
-    EXPECT_TRUE(has(line_with(text, "eth0"), "NOT ATTACHED"));
     EXPECT_TRUE(has(text, "LAST RELOAD REFUSED: the file has errors"));
+}
+
+TEST(Print, StatusOfWhatIsDetached) {
+    auto status = sample_status();
+    status["ports"][0]["attached"] = false;
+    const auto text = print_status(status);
+    EXPECT_TRUE(has(line_with(text, "eth0"), "NOT ATTACHED"));
+    EXPECT_TRUE(has(text, "\nserving     NOTHING: no program is attached\n")) << text;
+    EXPECT_FALSE(has(text, "all up"));
 }
 
 TEST(Print, StatusWithoutAController) {
