@@ -24,7 +24,8 @@
 
 namespace fairlead::bench {
 namespace {
-constexpr std::uint32_t kRepeat = 2'000'000, kBatch = 64;
+constexpr std::uint32_t kBatch = 64;
+constexpr std::uint32_t kVerified = 2'000'000;  // frames, so that chance alone moves no backend's share by 5 %
 
 // Two nameless network namespaces, which end with this process, and g0 <-> d0 between them.
 class VethPair {
@@ -111,17 +112,17 @@ class Live {
     enum class Program { kSwap, kSteer };
 
     // Nanoseconds a packet, of generator, program and sink together.
-    Result<double> run(Program program, std::uint32_t flow_mask) {
+    Result<double> run(Program program, std::uint32_t flow_mask, std::uint32_t frames) {
         const int fd = program == Program::kSwap ? bpf_program__fd(driver_->progs.swap) : steer_->fd();
         if (bpf_link_update(program_link_, fd, nullptr)) return fail_errno("replace the program", errno);
-        return send(flow_mask);
+        return send(flow_mask, frames);
     }
 
     Result<void> verify(std::uint32_t flow_mask, double& worst_share) {
         if (bpf_link_update(program_link_, steer_->fd(), nullptr) ||
             bpf_link_update(sink_link_, bpf_program__fd(driver_->progs.verify_ipip4), nullptr))
             return fail_errno("replace the program", errno);
-        auto sent = send(flow_mask);
+        auto sent = send(flow_mask, kVerified);
         bpf_link_update(sink_link_, bpf_program__fd(driver_->progs.sink), nullptr);
         if (!sent) return tl::unexpected(sent.error());
         const auto seen = sink();
@@ -176,7 +177,7 @@ class Live {
         return counts;
     }
 
-    Result<double> send(std::uint32_t flow_mask) {
+    Result<double> send(std::uint32_t flow_mask, std::uint32_t frames) {
         const std::uint32_t zero = 0;
         const sink_counts none{};
         config_.flow_mask = flow_mask;
@@ -194,17 +195,17 @@ class Live {
         options.ctx_size_in = sizeof(context);
         options.flags = BPF_F_TEST_XDP_LIVE_FRAMES;
         options.batch_size = kBatch;
-        options.repeat = kRepeat;
+        options.repeat = static_cast<int>(frames);
         const auto start = std::chrono::steady_clock::now();
         if (const int error = bpf_prog_test_run_opts(bpf_program__fd(driver_->progs.generate4), &options); error)
             return fail_errno("live frames", -error);
         const auto deadline = start + std::chrono::seconds(30);
-        while (sink().packets < kRepeat && std::chrono::steady_clock::now() < deadline) usleep(100);
+        while (sink().packets < frames && std::chrono::steady_clock::now() < deadline) usleep(100);
         const std::chrono::duration<double, std::nano> took = std::chrono::steady_clock::now() - start;
         const auto arrived = sink().packets;
-        if (arrived != kRepeat)
-            return fail("live frames: " + std::to_string(arrived) + " of " + std::to_string(kRepeat) + " arrived");
-        return took.count() / kRepeat;
+        if (arrived != frames)
+            return fail("live frames: " + std::to_string(arrived) + " of " + std::to_string(frames) + " arrived");
+        return took.count() / frames;
     }
 
     BenchTables& tables_;
@@ -216,7 +217,8 @@ class Live {
 };
 }  // namespace
 
-Result<nlohmann::ordered_json> measure_live(BenchTables& tables, fl_driver* driver, int rounds) {
+Result<nlohmann::ordered_json> measure_live(BenchTables& tables, fl_driver* driver, int rounds,
+                                            std::uint32_t frames) {
     constexpr std::uint32_t kMillion = (1U << 20) - 1;
     auto pair = VethPair::create();
     if (!pair) return tl::unexpected(pair.error());
@@ -229,7 +231,7 @@ Result<nlohmann::ordered_json> measure_live(BenchTables& tables, fl_driver* driv
     std::vector<double> swap, one, million;
     for (int i = 0; i < rounds; ++i) {
         const auto take = [&](std::vector<double>& samples, Live::Program program, std::uint32_t mask) -> Result<void> {
-            auto ns = live.run(program, mask);
+            auto ns = live.run(program, mask, frames);
             if (!ns) return tl::unexpected(ns.error());
             samples.push_back(*ns);
             return {};

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the benchmark programs, makes one object of what they print, and holds it against the limits."""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+# In the order of the report.
+FIGURES = {
+    "xdp": ["driver_ns", "floor_pass_ns", "floor_encap_ns", "not_vip_ns", "steady_ipip4_1flow_ns",
+            "steady_ipip4_1mflows_ns", "steady_ipip6_1flow_ns", "steady_l2dsr_1flow_ns", "live_ratio_1flow",
+            "live_ratio_1mflows", "verified_insns"],
+    "maglev": ["maglev_65536_1000_ms"],
+    "control": ["flap_to_last_slot_ms", "reload_10k_services_ms", "tables_mib_default"],
+}
+# Figure: (at most or at least, factor, of what figure of the same run; None = of 1).
+LIMITS = {
+    "steady_ipip4_1flow_ns": ("most", 2.5, "floor_encap_ns"),
+    "steady_ipip6_1flow_ns": ("most", 2.5, "floor_encap_ns"),
+    "steady_ipip4_1mflows_ns": ("most", 1.3, "steady_ipip4_1flow_ns"),
+    "not_vip_ns": ("most", 2.0, "floor_pass_ns"),
+    "live_ratio_1flow": ("least", 0.75, None),
+    "live_ratio_1mflows": ("least", 0.70, None),
+    "flap_to_last_slot_ms": ("most", 5, None),
+    "tables_mib_default": ("most", 64, None),
+}
+WIDE_SPREAD = 0.25  # of the median: another run may well say something else
+
+
+def commands(bench, programs, rounds, quick):
+    xdp = [programs / "xdp-bench", "--live", "--rounds", str(rounds or (5 if quick else 15))]
+    control = [programs / "control-bench", "--flaps", str(rounds or (5 if quick else 15)),
+               "--reloads", str(min(rounds, 15) if rounds else 1 if quick else 5)]
+    if quick:
+        xdp += ["--repeat", "200000", "--live-frames", "500000"]
+    every = {"xdp": xdp, "maglev": [programs / "maglev-bench"], "control": control}
+    return every if bench == "xdp" else {bench: every[bench]}
+
+
+def run(name, command):
+    print(f"bench: {name} ...", file=sys.stderr, flush=True)
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if result.returncode != 0:
+        print(f"bench: {Path(command[0]).name} ended with {result.returncode}: nothing is reported", file=sys.stderr)
+        sys.exit(2)
+    return json.loads(result.stdout)
+
+
+def merge(outputs):
+    """The promised names first and flat; samples and spread of all programs together; the rest under its program."""
+    figures, samples, spread, details = {}, {}, {}, {}
+    for bench, output in outputs.items():
+        for name in FIGURES[bench]:
+            figures[name] = output.pop(name)
+        samples.update(output.pop("samples", {}))
+        spread.update(output.pop("spread", {}))
+        for name, values in output.pop("live_samples", {}).items():
+            samples[f"live_{name}_ns"] = values
+            spread[f"live_{name}_ns"] = interquartile(values)
+        details[bench] = output
+    return {**figures, "spread": spread, "samples": samples, "details": details}
+
+
+def interquartile(values):
+    ordered = sorted(values)
+    count = len(ordered)
+    return (ordered[count * 3 // 4] - ordered[count // 4]) / ordered[count // 2]
+
+
+def verdicts(result):
+    """Figure -> what it is measured by, its limit, and whether it keeps it."""
+    found = {}
+    for name, (kind, factor, base) in LIMITS.items():
+        if name not in result:
+            continue
+        value = result[name] / result[base] if base else result[name]
+        kept = value <= factor if kind == "most" else value >= factor
+        found[name] = {"value": value, "kind": kind, "limit": factor, "of": base, "kept": kept}
+    return found
+
+
+def number(value):
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.3f}"
+
+
+def spread_of(result, name):
+    live = {"live_ratio_1flow": "live_1flow_ns", "live_ratio_1mflows": "live_1mflows_ns"}
+    return result["spread"].get(live.get(name, name))
+
+
+def print_table(result):
+    print(f"{'figure':<26}{'median':>12}{'spread':>9}   limit")
+    for name in (name for names in FIGURES.values() for name in names if name in result):
+        spread = spread_of(result, name)
+        line = f"{name:<26}{number(result[name]):>12}{'' if spread is None else f'{spread:.0%}':>9}   "
+        verdict = result["verdicts"].get(name)
+        if verdict:
+            ratio = f"{verdict['value']:.2f} × {verdict['of']}, " if verdict["of"] else ""
+            line += f"{ratio}at {verdict['kind']} {verdict['limit']}: {'kept' if verdict['kept'] else 'MISSED'}"
+        print(line.rstrip())
+    load = ", ".join(f"{value:.1f}" for value in result["machine"]["load_before"])
+    print(f"\nload before: {load} on {result['machine']['cpus']} processors, kernel {result['machine']['kernel']}")
+    wide = [name for name in result["verdicts"] if (spread_of(result, name) or 0) > WIDE_SPREAD]
+    if wide:
+        print(f"more than {WIDE_SPREAD:.0%} spread, so measure again on a quieter machine: " + ", ".join(wide))
+
+
+def parse():
+    usage = f"scripts/bench {'|'.join(FIGURES)} [--json] [--rounds N] [--quick]"
+    parser = argparse.ArgumentParser(prog="scripts/bench", usage=usage)
+    parser.add_argument("bench", choices=list(FIGURES))
+    parser.add_argument("--programs", type=Path, required=True)
+    parser.add_argument("--check-options", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, choices=range(3, 1001), metavar="N")
+    parser.add_argument("--quick", action="store_true")
+    return parser.parse_args()
+
+
+def main():
+    options = parse()
+    if options.check_options:
+        return 0
+    machine = {"load_before": os.getloadavg(), "cpus": os.cpu_count(), "kernel": platform.release()}
+    wanted = commands(options.bench, options.programs, options.rounds, options.quick)
+    result = merge({name: run(name, command) for name, command in wanted.items()})
+    result["verdicts"] = verdicts(result)
+    result["machine"] = machine
+    if options.json:
+        print(json.dumps(result, indent=2))
+    else:
+        print_table(result)
+    missed = [name for name, verdict in result["verdicts"].items() if not verdict["kept"]]
+    for name in missed:
+        verdict = result["verdicts"][name]
+        against = f"{verdict['limit']} × {verdict['of']}" if verdict["of"] else str(verdict["limit"])
+        print(f"bench: limit missed: {name} is {number(result[name])}, at {verdict['kind']} {against}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
