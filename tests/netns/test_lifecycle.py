@@ -242,6 +242,6 @@ def test_backend_with_a_new_mac_is_followed(bench):
     assert curl(lab.client, VIP4) == "master"
     lab.master.sysctl(**{"net.ipv4.conf.eth0.arp_notify": 1})
     time.sleep(1.2)  # kernels ignore an announcement within a second of the last
-    lab.master.batch(["link set eth0 down", "link set eth0 address 02:00:00:00:0b:01", "link set eth0 up"])
+    lab.master.batch(["link set eth0 address 02:00:00:00:0b:01"])
     wait_for(lambda: curl(lab.client, VIP4, check=False, max_time=1) == "master" and lab.lbd.up().get("master"),
              "Master under its new MAC", timeout=20)
