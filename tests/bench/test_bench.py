@@ -14,8 +14,8 @@ import pytest
 sys.dont_write_bytecode = True
 HERE = Path(__file__).resolve().parent
 PROGRAMS = Path(os.environ.get("FAIRLEAD_BUILD_DIR", HERE.parent.parent / "build")) / "tests" / "bench"
-XDP = ["driver_ns", "floor_pass_ns", "floor_encap_ns", "not_vip_ns", "steady_ipip4_1flow_ns", "steady_ipip4_1mflows_ns",
-       "steady_ipip6_1flow_ns", "steady_l2dsr_1flow_ns"]
+XDP = ["loop_ns", "driver_ns", "floor_pass_ns", "floor_encap_ns", "not_vip_ns", "steady_ipip4_1flow_ns",
+       "steady_ipip4_1mflows_ns", "steady_ipip6_1flow_ns", "steady_l2dsr_1flow_ns"]
 
 
 def run(name, *arguments):

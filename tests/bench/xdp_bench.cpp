@@ -221,6 +221,17 @@ double spread(std::vector<double> values) {
 std::vector<Case> cases(fl_driver* d, int steer) {
     const int drive4 = bpf_program__fd(d->progs.drive4), drive6 = bpf_program__fd(d->progs.drive6);
     return {
+        // The kernel's own loop around a program that returns at once: what no program can be below.
+        {"loop_ns",
+         bpf_program__fd(d->progs.floor_pass),
+         -1,
+         packet4("198.51.100.200"),
+         kOneFlow,
+         XDP_PASS,
+         0,
+         "",
+         false,
+         {}},
         {"driver_ns",
          bpf_program__fd(d->progs.drive_alone),
          -1,
