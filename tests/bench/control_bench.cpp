@@ -99,7 +99,8 @@ class Control {
         std::unique_ptr<Control> control(new Control);
         auto cpus = tables::possible_cpus();
         if (!cpus) return tl::unexpected(cpus.error());
-        auto made = control->make(tables::limits_for({l.vips, l.services, l.pools, l.backends, l.slots, l.pins}, *cpus));
+        auto made =
+            control->make(tables::limits_for({l.vips, l.services, l.pools, l.backends, l.slots, l.pins}, *cpus));
         if (!made) return tl::unexpected(made.error());
         control->tables_ = std::make_unique<tables::Tables>(std::move(*made));
         auto grace = tables::make_grace(*control->tables_);
@@ -294,7 +295,8 @@ class Reload {
         const std::uint32_t changed = kServices / kChangedEvery;
         if (auto r = repeat(rounds, kChangedEvery, changed, result, "reload_10k_services_ms"); !r)
             return tl::unexpected(r.error());
-        if (auto r = repeat(rounds, kServices, 1, result, "reload_10k_one_changed_ms"); !r) return tl::unexpected(r.error());
+        if (auto r = repeat(rounds, kServices, 1, result, "reload_10k_one_changed_ms"); !r)
+            return tl::unexpected(r.error());
         if (auto r = repeat(rounds, 0, 0, result, "reload_10k_unchanged_ms"); !r) return tl::unexpected(r.error());
         result["start_10k_services"] = first;
         return result;
@@ -313,8 +315,9 @@ class Reload {
         if (revisions_.empty()) revisions_.resize(kServices);
         for (std::uint32_t i = 0; changed_every && i < kServices; i += changed_every) ++revisions_[i];
         std::ofstream out(file_);
-        out << "interface = \"lo\"\n[limits]\nvips = " << kServices << "\nservices = " << kServices << "\npools = " << kServices
-            << "\nbackends = " << kServices * kBackendsOfService << "\nslots = " << (1U << 24) << "\n";
+        out << "interface = \"lo\"\n[limits]\nvips = " << kServices << "\nservices = " << kServices
+            << "\npools = " << kServices << "\nbackends = " << kServices * kBackendsOfService
+            << "\nslots = " << (1U << 24) << "\n";
         for (std::uint32_t i = 0; i < kServices; ++i) {
             out << "\n[[service]]\nname = \"service-" << i << "\"\nvip = \"" << address(10, i + 1)
                 << "\"\nports = [80]\nbackends = [";
@@ -367,7 +370,8 @@ class Reload {
         return check();
     }
 
-    Result<void> repeat(int rounds, std::uint32_t changed_every, std::uint32_t changed, Json& result, const std::string& name) {
+    Result<void> repeat(int rounds, std::uint32_t changed_every, std::uint32_t changed, Json& result,
+                        const std::string& name) {
         std::vector<double> samples;
         Json phases_of_median;
         std::vector<std::pair<double, Phases>> all;

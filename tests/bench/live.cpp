@@ -217,8 +217,7 @@ class Live {
 };
 }  // namespace
 
-Result<nlohmann::ordered_json> measure_live(BenchTables& tables, fl_driver* driver, int rounds,
-                                            std::uint32_t frames) {
+Result<nlohmann::ordered_json> measure_live(BenchTables& tables, fl_driver* driver, int rounds, std::uint32_t frames) {
     constexpr std::uint32_t kMillion = (1U << 20) - 1;
     auto pair = VethPair::create();
     if (!pair) return tl::unexpected(pair.error());

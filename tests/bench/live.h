@@ -13,7 +13,6 @@ struct fl_driver;
 namespace fairlead::bench {
 
 // live_ratio_1flow, live_ratio_1mflows and what they come from, by runs of `frames` each. Changes the tables' path to the veth pair.
-Result<nlohmann::ordered_json> measure_live(BenchTables& tables, fl_driver* driver, int rounds,
-                                            std::uint32_t frames);
+Result<nlohmann::ordered_json> measure_live(BenchTables& tables, fl_driver* driver, int rounds, std::uint32_t frames);
 
 }  // namespace fairlead::bench

@@ -46,12 +46,12 @@ static int fl_resize(struct fl_engine* e, struct fl_packet* p, int head, __u32 l
 namespace fairlead::test {
 namespace {
 
-#define FL_EXPECT(condition)                                                                       \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            std::fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);           \
-            std::abort();                                                                          \
-        }                                                                                          \
+#define FL_EXPECT(condition)                                                             \
+    do {                                                                                 \
+        if (!(condition)) {                                                              \
+            std::fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
+            std::abort();                                                                \
+        }                                                                                \
     } while (false)
 
 enum Choice : std::uint8_t { kUnwrap = 1, kNoHeadroom = 2, kNoTailroom = 4, kNoTokens = 8 };
@@ -74,7 +74,8 @@ class Target {
   public:
     Target()
         : tables_(tables::Tables::create_anonymous(
-              tables::limits_for({.vips = 16, .services = 128, .pools = 16, .backends = 128, .slots = 1024, .pins = 64}, 1))
+                      tables::limits_for(
+                          {.vips = 16, .services = 128, .pools = 16, .backends = 128, .slots = 1024, .pins = 64}, 1))
                       .value()),
           grace_(tables::make_grace(tables_).value()) {
         auto writer = tables::TableWriter::create(tables_, *grace_).value();
@@ -100,8 +101,8 @@ class Target {
         const Sums before = sums();
         __u32 port = 0;
         const fl_verdict verdict = steers ? fl_steer(&engine, &packet, &port) : fl_unwrap(&engine, &packet);
-        const auto length = static_cast<std::size_t>(static_cast<std::uint8_t*>(packet.end) -
-                                                     static_cast<std::uint8_t*>(packet.data));
+        const auto length =
+            static_cast<std::size_t>(static_cast<std::uint8_t*>(packet.end) - static_cast<std::uint8_t*>(packet.data));
         const bool same = length == size && (size == 0 || std::memcmp(packet.data, frame, size) == 0);
         if (steers || size >= sizeof(fl_eth))
             check(before, sums(), verdict, port, size, length, same, steers);
