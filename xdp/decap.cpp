@@ -146,7 +146,9 @@ Result<DecapStatus> status_of(const fs::path& folder, Attached attached) {
     status.node4 = node_of(meta.node4);
     status.node6 = node_of(meta.node6);
     const std::uint32_t sources = std::min<std::uint32_t>(tables::load_word(meta.source_count), FL_MAX_SOURCES);
-    for (std::uint32_t index = 0; index < sources; ++index) status.sources.push_back(to_prefix(meta.sources[index]));
+    for (std::uint32_t index = 0; index < sources; ++index)
+        if (tables::load_word(meta.sources[index].address.halves[0]) != ~0ULL)  // an entry that is out of use
+            status.sources.push_back(to_prefix(meta.sources[index]));
     std::sort(status.sources.begin(), status.sources.end());
     for (const auto& vip : tables::take_snapshot(tables).vips) status.vips.push_back(vip.address);
     const tables::CounterReader counters(tables);
