@@ -302,17 +302,46 @@ void Controller::publish_if_ready() {
 Result<void> Controller::attach() {
     attachments_.clear();
     for (std::size_t i = 0; i < node_.interfaces.size(); ++i) {
-        const xdp::PortSpec port{static_cast<std::uint32_t>(i + 1), node_.interfaces[i], xdp::ProgramKind::kSteer};
-        auto attached = xdp::attach(*tables_, options_.paths.tables, port, mode_of(node_.engine));
+        auto attached = attach_port(i);
         if (!attached) return tl::unexpected(attached.error());
-        spdlog::info("{}: {}{}, program {}{}{}", attached->ifname,
-                     attached->mode == FL_ENGINE_XDP_NATIVE ? "native XDP" : "generic XDP",
-                     attached->adopted ? ", replaced in place" : "", attached->program.id,
-                     attached->reason.empty() ? "" : ": ", attached->reason);
-        for (const auto& warning : attached->warnings) spdlog::warn("{}: {}", attached->ifname, warning);
         attachments_.push_back(std::move(*attached));
     }
     return {};
+}
+
+Result<xdp::Attachment> Controller::attach_port(std::size_t position) {
+    const xdp::PortSpec port{static_cast<std::uint32_t>(position + 1), node_.interfaces[position],
+                             xdp::ProgramKind::kSteer};
+    auto attached = xdp::attach(*tables_, options_.paths.tables, port, mode_of(node_.engine));
+    if (!attached) return attached;
+    spdlog::info("{}: {}{}, program {}{}{}", attached->ifname,
+                 attached->mode == FL_ENGINE_XDP_NATIVE ? "native XDP" : "generic XDP",
+                 attached->adopted ? ", replaced in place" : "", attached->program.id,
+                 attached->reason.empty() ? "" : ": ", attached->reason);
+    for (const auto& warning : attached->warnings) spdlog::warn("{}: {}", attached->ifname, warning);
+    return attached;
+}
+
+// An interface that was removed and made anew has another index, and no program. An attempt that fails is made again at
+// the next change of a link.
+void Controller::follow_interfaces() {
+    if (auto set = set_ports(); !set) spdlog::warn("{}", set.error().message);
+    for (std::size_t i = 0; i < attachments_.size(); ++i) {
+        auto& attachment = attachments_[i];
+        const auto* link = network_->model().link(node_.interfaces[i]);
+        if (link && link->ifindex == attachment.ifindex) continue;
+        if (attachment.ifindex) spdlog::warn("{}: the interface is gone, and the program with it", node_.interfaces[i]);
+        attachment.ifindex = 0;
+        attachment.mode = FL_ENGINE_NONE;
+        attachment.reason = "the interface is gone";
+        if (!link) continue;
+        name_ports();
+        auto attached = attach_port(i);
+        if (attached)
+            attachment = std::move(*attached);
+        else
+            spdlog::error("{}: {}", node_.interfaces[i], attached.error().message);
+    }
 }
 
 // ---- Network ----
@@ -320,16 +349,20 @@ Result<void> Controller::attach() {
 void Controller::watch_network() {
     asio_->tracker = std::make_unique<net::NextHopTracker>(*network_);
     path_table_ = std::make_unique<PathTable>(*writer_, *asio_->tracker);
-    PathTable::Ports ports;
-    for (std::size_t i = 0; i < node_.interfaces.size(); ++i)
-        if (const auto* link = network_->model().link(node_.interfaces[i]))
-            ports[link->ifindex] = static_cast<std::uint32_t>(i + 1);
-    path_table_->set_ports(std::move(ports));
+    name_ports();
     asio_->tracker->on_change([this](const auto& before, const auto& now) { way_changed(before, now); });
     want_destinations();
     network_->on_change([this](const net::Changes& changes) { network_changed(changes); });
     asio_->netlink.assign(network_->fd());
     wait_for_netlink();
+}
+
+void Controller::name_ports() {
+    PathTable::Ports ports;
+    for (std::size_t i = 0; i < node_.interfaces.size(); ++i)
+        if (const auto* link = network_->model().link(node_.interfaces[i]))
+            ports[link->ifindex] = static_cast<std::uint32_t>(i + 1);
+    path_table_->set_ports(std::move(ports));
 }
 
 void Controller::wait_for_netlink() {
@@ -366,10 +399,9 @@ void Controller::schedule_tracker() {
 }
 
 void Controller::network_changed(const net::Changes& changes) {
+    if (changes.links || changes.resynchronized) follow_interfaces();
     asio_->tracker->on_change(changes, std::chrono::steady_clock::now());
     schedule_tracker();
-    if (changes.links || changes.resynchronized)
-        if (auto set = set_ports(); !set) spdlog::error("{}", set.error().message);
     if (changes.addresses || changes.resynchronized) addresses_changed();
 }
 

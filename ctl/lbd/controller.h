@@ -103,6 +103,9 @@ class Controller {
 
     Result<void> publish();
     Result<void> attach();
+    Result<xdp::Attachment> attach_port(std::size_t position);
+    void follow_interfaces();
+    void name_ports();
     void publish_if_ready();
     void wait_for_netlink();
     void want_destinations();

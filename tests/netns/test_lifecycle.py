@@ -106,6 +106,16 @@ def test_interface_replaced_while_lbd_was_dead(bench):
     assert curl_many(lab.client, VIP4, 5) == ["master"] * 5
 
 
+def test_interface_replaced_while_lbd_runs(bench):
+    """lbd notices, says so, and attaches to the interface that has the name now."""
+    lab = bench.served(families=(4,))
+    lab.replace_interface(lab.lb)
+    wait_for(lambda: lab.lbd.attached_mode() == "native", "the program on the new interface")
+    lab.client.run("ip", "neigh", "flush", "all")
+    wait_for(lambda: curl_many(lab.client, VIP4, 5) == ["master"] * 5, "traffic by the new interface")
+    assert "the interface is gone" in lab.lbd.log()
+
+
 def test_second_lbd_is_kept_out(bench):
     lab = bench.served(families=(4,))
     second = Lbd(lab, lab.lb, lab.lbd.config_file.read_text()).start(wait=False)
