@@ -72,7 +72,7 @@ class Descriptor {
 fs::path pin_path(const fs::path& folder, std::size_t table) { return folder / kTableNames[table]; }
 
 bool is_bpffs(const fs::path& folder) {
-    struct statfs info {};
+    struct statfs info{};
     return statfs(folder.c_str(), &info) == 0 && info.f_type == BPF_FS_MAGIC;
 }
 

@@ -35,7 +35,7 @@ class StoreTracer {
         FL_TABLE_LIST(FL_X)
 #undef FL_X
         active_ = this;
-        struct sigaction action {};
+        struct sigaction action{};
         action.sa_flags = SA_SIGINFO | SA_NODEFER;
         action.sa_sigaction = [](int signal, siginfo_t* info, void* context) {
             active_->handle(signal, info, static_cast<ucontext_t*>(context));
@@ -91,8 +91,8 @@ class StoreTracer {
     std::vector<Region> regions_;
     std::vector<const Region*> open_;  // written by the instruction under way
     std::function<void()> after_store_;
-    struct sigaction old_segv_ {};
-    struct sigaction old_trap_ {};
+    struct sigaction old_segv_{};
+    struct sigaction old_trap_{};
     int stores_ = 0;
 };
 

@@ -98,7 +98,7 @@ TEST_F(PinnedTables, AreSharedByWhoeverOpensThem) {
     auto made = Tables::create_pinned(folder_, test::small_limits());
     ASSERT_OK(made);
     EXPECT_GE(made->fd(FL_TABLE_slots), 0);
-    struct stat info {};
+    struct stat info{};
     ASSERT_EQ(stat(folder_.c_str(), &info), 0);
     EXPECT_EQ(info.st_mode & 0777, 0750U);
     auto opened = Tables::open_pinned(folder_, Access::kReadWrite);
