@@ -33,7 +33,7 @@ FL_INLINE int fl_from_peer(const struct fl_meta *meta, const struct fl_packet *p
 
 /* Points the decision at pool-local backend `local`. False, with a drop decided, when the tables do not name one. */
 FL_INLINE int fl_set_backend(struct fl_engine *e, const struct fl_pool *pool, __u32 local, struct fl_decision *d) {
-    d->backend_index = fl_read_once(&pool->backend_base) + local;
+    d->backend_index = fl_read_id(&pool->backend_base) + local;
     d->backend = fl_at_backends(e, d->backend_index);
     if (fl_likely(d->backend != (void *)0)) return 1;
     fl_drop(d, FL_REASON_INTERNAL);
