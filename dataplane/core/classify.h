@@ -92,12 +92,14 @@ FL_INLINE enum fl_refusal fl_decide_flow(struct fl_engine *e, const struct fl_pa
     return flags & FL_POOL_ALL_DOWN_RESET ? FL_REFUSE_WITH_ANSWER : FL_REFUSE_SILENTLY;
 }
 
-/* Ports and TCP flags from behind the IP header. False, with a decision made, when that was not a TCP or UDP header. */
-FL_INLINE int fl_parse_l4(const struct fl_packet *p, const __u8 *l4, const struct fl_vip *vip, struct fl_flow *flow,
+/* Ports and TCP flags from behind the IP header of `header` bytes, within the packet's own length: what pads the frame
+ * behind it is not part of it. False, with a decision made, when that was not a TCP or UDP header. */
+FL_INLINE int fl_parse_l4(const struct fl_packet *p, __u32 header, const struct fl_vip *vip, struct fl_flow *flow,
                           struct fl_decision *d) {
+    const __u8 *l4 = (const __u8 *)p->data + sizeof(struct fl_eth) + header;
     if (fl_likely(flow->protocol == FL_PROTO_TCP)) {
         const struct fl_tcp *tcp = (const struct fl_tcp *)l4;
-        if (!fl_inside(p, tcp, sizeof(*tcp))) goto malformed;
+        if (flow->length < header + sizeof(*tcp) || !fl_inside(p, tcp, sizeof(*tcp))) goto malformed;
         flow->ports = fl_load32(tcp);
         flow->tcp_flags = tcp->flags;
         d->syn = (tcp->flags & (FL_TCP_SYN | FL_TCP_ACK | FL_TCP_RST | FL_TCP_FIN)) == FL_TCP_SYN;
@@ -105,7 +107,7 @@ FL_INLINE int fl_parse_l4(const struct fl_packet *p, const __u8 *l4, const struc
     }
     if (flow->protocol == FL_PROTO_UDP) {
         const struct fl_udp *udp = (const struct fl_udp *)l4;
-        if (!fl_inside(p, udp, sizeof(*udp))) goto malformed;
+        if (flow->length < header + sizeof(*udp) || !fl_inside(p, udp, sizeof(*udp))) goto malformed;
         flow->ports = fl_load32(udp);
         return 1;
     }
@@ -120,10 +122,11 @@ malformed:
 }
 
 /* ICMP and ICMPv6 to a VIP: an echo request is answered; the rest is for the host where the VIP is its own. */
-FL_INLINE void fl_decide_icmp(struct fl_engine *e, const struct fl_packet *p, const __u8 *l4, __u8 echo,
+FL_INLINE void fl_decide_icmp(struct fl_engine *e, const struct fl_packet *p, __u32 header, __u8 echo,
                               const struct fl_vip *vip, struct fl_decision *d) {
-    const struct fl_icmp *icmp = (const struct fl_icmp *)l4;
-    if (!fl_inside(p, icmp, sizeof(*icmp))) return fl_drop(d, FL_REASON_MALFORMED);
+    const struct fl_icmp *icmp = (const struct fl_icmp *)((const __u8 *)p->data + sizeof(struct fl_eth) + header);
+    if (d->length < header + sizeof(*icmp) || !fl_inside(p, icmp, sizeof(*icmp)))
+        return fl_drop(d, FL_REASON_MALFORMED);
     if (icmp->type == echo && icmp->code == 0) {
         if (fl_bad_source(p, d->family)) return fl_drop(d, FL_REASON_NOT_ANSWERABLE);
         return fl_decide_answer(e, vip->role, FL_REASON_ECHO, 1, d);
@@ -154,17 +157,16 @@ FL_INLINE enum fl_refusal fl_decide_ipv4(struct fl_engine *e, const struct fl_pa
         if (ip->version_ihl >> 4 == 4 && (ip->version_ihl & 15) > 5) fl_drop(d, FL_REASON_IP_OPTIONS);
         return FL_REFUSE_NOT;
     }
-    if (fl_unlikely(flow->length < sizeof(*ip) || flow->length + sizeof(struct fl_eth) > flow->frame))
-        return FL_REFUSE_NOT;
+    if (fl_unlikely(flow->length + sizeof(struct fl_eth) > flow->frame)) return FL_REFUSE_NOT;
     if (fl_unlikely(ip->fragment & fl_htons(FL_IPV4_MF | FL_IPV4_OFFSET))) {
         fl_drop(d, FL_REASON_FRAGMENT);
         return FL_REFUSE_NOT;
     }
     if (fl_unlikely(flow->protocol == FL_PROTO_ICMP)) {
-        fl_decide_icmp(e, p, (const __u8 *)(ip + 1), FL_ICMP_ECHO, vip, d);
+        fl_decide_icmp(e, p, sizeof(*ip), FL_ICMP_ECHO, vip, d);
         return FL_REFUSE_NOT;
     }
-    if (!fl_parse_l4(p, (const __u8 *)(ip + 1), vip, flow, d)) return FL_REFUSE_NOT;
+    if (!fl_parse_l4(p, sizeof(*ip), vip, flow, d)) return FL_REFUSE_NOT;
     return fl_decide_flow(e, p, flow, &ip->source, &ip->destination, &destination, vip, d);
 }
 
@@ -214,7 +216,7 @@ FL_INLINE enum fl_refusal fl_decide_ipv6(struct fl_engine *e, const struct fl_pa
     if (fl_unlikely(ip->version_class >> 4 != 6 || flow->length + sizeof(struct fl_eth) > flow->frame))
         return FL_REFUSE_NOT;
     if (fl_unlikely(flow->protocol == FL_PROTO_ICMPV6)) {
-        fl_decide_icmp(e, p, (const __u8 *)(ip + 1), FL_ICMPV6_ECHO, vip, d);
+        fl_decide_icmp(e, p, sizeof(*ip), FL_ICMPV6_ECHO, vip, d);
         return FL_REFUSE_NOT;
     }
     if (fl_unlikely(flow->protocol == FL_PROTO_FRAGMENT)) {
@@ -225,7 +227,7 @@ FL_INLINE enum fl_refusal fl_decide_ipv6(struct fl_engine *e, const struct fl_pa
         fl_drop(d, FL_REASON_EXTENSION_HEADER);
         return FL_REFUSE_NOT;
     }
-    if (!fl_parse_l4(p, (const __u8 *)(ip + 1), vip, flow, d)) return FL_REFUSE_NOT;
+    if (!fl_parse_l4(p, sizeof(*ip), vip, flow, d)) return FL_REFUSE_NOT;
     return fl_decide_flow(e, p, flow, ip->source, ip->destination, &destination, vip, d);
 }
 

@@ -361,6 +361,12 @@ TEST_F(Steer, MalformedIsDroppedAtEveryCut) {
             EXPECT_EQ(out.verdict, size < addressed ? FL_VERDICT_PASS : FL_VERDICT_DROP) << size;
         }
     }
+    // The packet ends inside its TCP, UDP or ICMP header, and the frame goes on.
+    expect_drop(Ethernet{} / Ipv4{.length = 39} / Tcp{}, FL_REASON_MALFORMED);
+    expect_drop(Ethernet{} / Ipv4{.length = 27} / Udp{}, FL_REASON_MALFORMED);
+    expect_drop(Ethernet{} / Ipv4{.length = 27} / Icmp{}, FL_REASON_MALFORMED);
+    expect_drop(Ethernet{} / Ipv6{.length = 19} / Tcp{}, FL_REASON_MALFORMED);
+    expect_drop(Ethernet{} / Ipv6{.length = 7} / Icmp{.type = 128}, FL_REASON_MALFORMED);
     expect_drop(Ethernet{} / Ipv4{.length = 19} / Tcp{}, FL_REASON_MALFORMED);
     expect_drop(Ethernet{} / Ipv4{.length = 1500} / Tcp{}, FL_REASON_MALFORMED);
     expect_drop(Ethernet{} / Ipv6{.length = 1500} / Tcp{}, FL_REASON_MALFORMED);
