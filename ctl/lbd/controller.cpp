@@ -600,6 +600,16 @@ void Controller::drop_stale_overrides() {
     std::erase_if(overrides_, [](const auto& entry) { return entry.second.empty(); });
 }
 
+// Checks what the present config asks for. A backend that was there before keeps its verdict, also where its check is
+// another one now: unknown is only for names that are new, else a changed interval would take a whole pool out.
+void Controller::follow_checks() {
+    for (const auto& decision : plan_.decisions)
+        for (const auto& backend : decision.backends)
+            adopted_[{decision.pool, backend.name}] = verdict_of(backend.state);
+    monitor_->set_targets(wanted_checks(plan::make_plan(config_, node_view(), {}, overrides_)));
+    adopted_.clear();
+}
+
 ReloadResult Controller::reload() {
     const auto refuse = [this](std::string message, std::vector<std::string> details) -> ReloadResult {
         spdlog::error("reload refused: {}; nothing has changed", message);
@@ -617,10 +627,12 @@ ReloadResult Controller::reload() {
         return refuse("needs a restart", std::move(lines));
 
     std::swap(config_, *loaded.config);  // the views below read config_
+    follow_checks();
     auto next = plan::make_plan(config_, node_view(), health_view(), overrides_);
     if (published_) {
         if (auto report = decisions_->apply(next); !report) {
             std::swap(config_, *loaded.config);
+            follow_checks();
             return refuse(report.error().message, {});
         }
     }
@@ -632,7 +644,6 @@ ReloadResult Controller::reload() {
     drop_stale_overrides();
     want_destinations();
     update_peers();
-    monitor_->set_targets(wanted_checks(plan_));
     for (const auto& line : changed) spdlog::info("reload: {}", line);
     if (changed.empty()) spdlog::info("reload: nothing changed");
     publish_if_ready();

@@ -95,6 +95,7 @@ class Controller {
     void adopt_run_time_state();
     void watch_network();
     void start_checks();
+    void follow_checks();
     void tick();
 
     plan::NodeView node_view() const;
@@ -140,7 +141,8 @@ class Controller {
 
     plan::Plan plan_;
     plan::Overrides overrides_;
-    // Verdicts that the tables held when we came, for names that were there: (pool, backend).
+    // Verdicts that new checks begin with, for names that were there before: (pool, backend). Empty but while targets
+    // are set.
     std::map<std::pair<std::string, std::string>, health::Verdict> adopted_;
     std::set<IpAddress> local_addresses_;
 

@@ -143,6 +143,19 @@ def test_reload_applies_the_difference(bench):
     assert all_ok(records), results(records)
 
 
+def test_a_changed_check_keeps_the_verdict(bench):
+    """Another interval is another check, but not another backend: nobody is out until it has spoken."""
+    lab = bench.served(families=(4,))
+    with Load(lab, lab.client, VIP4) as load:
+        for interval in ("900ms", "300ms", "700ms"):
+            lab.lbd.write_config(make_config(lab, check={"interval": interval}))
+            lab.lbd.lbctl("reload")
+            time.sleep(0.2)
+        records = load.stop()
+    assert all_ok(records), results(records)
+    assert lab.lbd.lbctl_json("backends")["backends"][0]["checks"][0]["state"] == "up"
+
+
 def echo_on(lab):
     """Starts echo on the nodes and the balancer; returns where the balancer's own is."""
     for name in ("master", "slave", "lb"):
