@@ -20,6 +20,9 @@ die() {
 fairlead_setup() {
     local dir=$1 stamp=$1/.fairlead-options log
     shift
+    # Line numbers in stack traces, but no variables: a quarter less to compile. A folder of one's own, made by meson
+    # setup, has all of it.
+    set -- "$@" -Dcpp_args=-g1
     if [[ -f $dir/build.ninja && "$(cat "$stamp" 2>/dev/null)" == "$*" ]]; then
         # Meson's files may have changed: what it says of its tests must not be of an earlier state.
         log=$(ninja -C "$dir" build.ninja 2>&1) || die "meson could not configure $dir again: $log"
