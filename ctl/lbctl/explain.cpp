@@ -120,11 +120,11 @@ Json mtu_json(const fl_decision& d) {
                           : d.family == 4                       ? FL_OVERHEAD_IPIP4
                                                                 : FL_OVERHEAD_IPIP6;
     const auto largest = mtu > overhead ? mtu - overhead : 0;
-    return {
-        {"next_hop", mtu},
-        {"overhead", overhead},
-        {"largest_packet", largest},
-        {"verdict", "packets of up to " + std::to_string(largest) + " bytes pass; larger ones are dropped as too_big"}};
+    return {{"next_hop", mtu},
+            {"overhead", overhead},
+            {"largest_packet", largest},
+            {"verdict",
+             "packets of up to " + std::to_string(largest) + " bytes pass; the sender of a larger one is told so"}};
 }
 
 void add_slot(Json& json, const fl_decision& d, const tables::PoolStatus& pool) {

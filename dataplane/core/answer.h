@@ -194,8 +194,8 @@ FL_INLINE int fl_answer_reset6(struct fl_engine *e, struct fl_packet *p, __u64 o
     return 0;
 }
 
-/* RFC 792: destination unreachable, port unreachable. */
-FL_INLINE int fl_answer_unreachable4(struct fl_engine *e, struct fl_packet *p, __u64 own) {
+/* RFC 792: destination unreachable with this code; `rest` in network order. */
+FL_INLINE int fl_answer_unreachable4(struct fl_engine *e, struct fl_packet *p, __u64 own, __u8 code, __be32 rest) {
     enum { kQuoted = sizeof(struct fl_ipv4) + FL_QUOTED_L4, kGrow = sizeof(struct fl_ipv4) + sizeof(struct fl_icmp) };
     struct fl_eth *eth = (struct fl_eth *)p->data;
     struct fl_ipv4 *ip, *quoted;
@@ -211,14 +211,14 @@ FL_INLINE int fl_answer_unreachable4(struct fl_engine *e, struct fl_packet *p, _
     if (!fl_inside(p, quoted, kQuoted)) return -1;
     fl_write_eth(eth, asker, own, FL_ETHERTYPE_IPV4);
     fl_write_ipv4(ip, kGrow + kQuoted, FL_PROTO_ICMP, fl_load32(&quoted->destination), fl_load32(&quoted->source));
-    fl_store32(icmp, FL_ICMP_UNREACHABLE | (FL_ICMP_PORT_UNREACHABLE << 8));
-    fl_store32(&icmp->rest, 0);
+    fl_store32(icmp, FL_ICMP_UNREACHABLE | ((__u32)code << 8));
+    fl_store32(&icmp->rest, rest);
     icmp->checksum = fl_checksum_fold(fl_checksum_words(icmp, (sizeof(*icmp) + kQuoted) / 4));
     return 0;
 }
 
-/* RFC 4443 section 3.1 */
-FL_INLINE int fl_answer_unreachable6(struct fl_engine *e, struct fl_packet *p, __u64 own) {
+/* RFC 4443 sections 3.1 and 3.2: an error of this type and code; `rest` in network order. */
+FL_INLINE int fl_answer_error6(struct fl_engine *e, struct fl_packet *p, __u64 own, __u8 type, __u8 code, __be32 rest) {
     enum { kQuoted = sizeof(struct fl_ipv6) + FL_QUOTED_L4, kGrow = sizeof(struct fl_ipv6) + sizeof(struct fl_icmp) };
     struct fl_eth *eth = (struct fl_eth *)p->data;
     struct fl_ipv6 *ip, *quoted;
@@ -234,8 +234,8 @@ FL_INLINE int fl_answer_unreachable6(struct fl_engine *e, struct fl_packet *p, _
     if (!fl_inside(p, quoted, kQuoted)) return -1;
     fl_write_eth(eth, asker, own, FL_ETHERTYPE_IPV6);
     fl_write_ipv6_back(ip, quoted, sizeof(*icmp) + kQuoted, FL_PROTO_ICMPV6);
-    fl_store32(icmp, FL_ICMPV6_UNREACHABLE | (FL_ICMPV6_PORT_UNREACHABLE << 8));
-    fl_store32(&icmp->rest, 0);
+    fl_store32(icmp, type | ((__u32)code << 8));
+    fl_store32(&icmp->rest, rest);
     icmp->checksum = fl_checksum_fold(fl_checksum_pseudo6(ip, sizeof(*icmp) + kQuoted, FL_PROTO_ICMPV6) +
                                       fl_checksum_words(icmp, (sizeof(*icmp) + kQuoted) / 4));
     return 0;
@@ -258,7 +258,14 @@ FL_INLINE int fl_apply_answer(struct fl_engine *e, struct fl_packet *p, const st
         case FL_REASON_RESET:
             return v4 ? fl_answer_reset4(e, p, own, d->length) : fl_answer_reset6(e, p, own, d->length);
         case FL_REASON_UNREACHABLE:
-            return v4 ? fl_answer_unreachable4(e, p, own) : fl_answer_unreachable6(e, p, own);
+        case FL_REASON_FRAG_NEEDED: {
+            const int fits = d->reason == FL_REASON_FRAG_NEEDED;
+            const __be32 rest = fits ? fl_htonl(d->mtu) : 0;
+            if (v4)
+                return fl_answer_unreachable4(e, p, own, fits ? FL_ICMP_FRAG_NEEDED : FL_ICMP_PORT_UNREACHABLE, rest);
+            return fl_answer_error6(e, p, own, fits ? FL_ICMPV6_TOO_BIG : FL_ICMPV6_UNREACHABLE,
+                                    fits ? 0 : FL_ICMPV6_PORT_UNREACHABLE, rest);
+        }
         default:
             return -1;
     }

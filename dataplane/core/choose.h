@@ -67,11 +67,13 @@ FL_INLINE void fl_choose_path(struct fl_engine *e, const struct fl_flow *flow, s
         overhead = flow->family == 4 ? FL_OVERHEAD_IPIP4 : FL_OVERHEAD_IPIP6;
     else if (fl_unlikely(d->forward != FL_FORWARD_L2DSR))
         return fl_drop(d, FL_REASON_FAMILY);
-    if (flow->length + overhead > FL_BACKEND_MTU(state)) return fl_drop(d, FL_REASON_TOO_BIG);
-
     hop = fl_at_nexthops(e, FL_BACKEND_NEXTHOP(state));
     word = hop ? fl_read_id(&hop->word) : 0;
     if (fl_unlikely(!word)) return fl_drop(d, FL_REASON_NO_NEIGHBOUR);
+    if (fl_unlikely(flow->length + overhead > FL_BACKEND_MTU(state))) {
+        d->mtu = (__u16)(FL_BACKEND_MTU(state) > overhead ? FL_BACKEND_MTU(state) - overhead : 0);
+        return fl_drop(d, FL_REASON_TOO_BIG);
+    }
     /* Most packets leave as they came: guessing so, the port's entry is fetched without waiting for the next hop's. */
     port = fl_at_ports(e, fl_ingress_port(e));
     if (fl_unlikely(FL_NEXTHOP_PORT(word) != fl_ingress_port(e))) port = fl_at_ports(e, FL_NEXTHOP_PORT(word));

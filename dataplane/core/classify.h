@@ -121,23 +121,86 @@ malformed:
     return 0;
 }
 
-/* ICMP and ICMPv6 to a VIP: an echo request is answered; the rest is for the host where the VIP is its own. */
-FL_INLINE void fl_decide_icmp(struct fl_engine *e, const struct fl_packet *p, __u32 header, __u8 echo,
-                              const struct fl_vip *vip, struct fl_decision *d) {
-    const struct fl_icmp *icmp = (const struct fl_icmp *)((const __u8 *)p->data + sizeof(struct fl_eth) + header);
-    if (d->length < header + sizeof(*icmp) || !fl_inside(p, icmp, sizeof(*icmp)))
-        return fl_drop(d, FL_REASON_MALFORMED);
-    if (icmp->type == echo && icmp->code == 0) {
-        if (fl_bad_source(p, d->family)) return fl_drop(d, FL_REASON_NOT_ANSWERABLE);
-        return fl_decide_answer(e, vip->role, FL_REASON_ECHO, 1, d);
+/* An ICMP error (RFC 792; RFC 4443 section 2.1): not an informational message, and not a redirect, which speaks to hosts
+ * on the link alone. */
+FL_INLINE int fl_is_icmp_error(__u8 family, __u8 type) {
+    if (family == 6) return type >= FL_ICMPV6_UNREACHABLE && type <= FL_ICMPV6_PARAMETER;
+    return type == FL_ICMP_UNREACHABLE || type == FL_ICMP_TIME_EXCEEDED || type == FL_ICMP_PARAMETER;
+}
+
+/* The packet that an ICMP error of `header` bytes of IP header quotes went from the VIP to the client: its flow, turned
+ * round, is the one that the error is about. Ports are all that is needed behind its IP header, so RFC 792's minimum of
+ * 8 bytes will do. Fills flow->protocol and flow->ports and returns where the client's address stands; NULL: it quotes
+ * nothing that this VIP sent. */
+FL_INLINE const void *fl_quoted_flow(const struct fl_packet *p, __u32 header, struct fl_flow *flow) {
+    const __u8 *l3 = (const __u8 *)p->data + sizeof(struct fl_eth);
+    const __u8 *quoted = l3 + header + sizeof(struct fl_icmp);
+    const __u8 *l4;
+    const void *client;
+    __u32 ports;
+    if (flow->family == 4) {
+        const struct fl_ipv4 *ip = (const struct fl_ipv4 *)quoted;
+        __u32 length;
+        if (!fl_inside(p, ip, sizeof(*ip)) || ip->version_ihl >> 4 != 4) return (void *)0;
+        length = (__u32)(ip->version_ihl & 15) * 4;
+        if (length < sizeof(*ip) || ip->fragment & fl_htons(FL_IPV4_OFFSET)) return (void *)0;
+        if (fl_load32(&ip->source) != fl_load32(&((const struct fl_ipv4 *)l3)->destination)) return (void *)0;
+        if (flow->length < header + sizeof(struct fl_icmp) + length + sizeof(ports)) return (void *)0;
+        flow->protocol = ip->protocol;
+        client = &ip->destination;
+        l4 = quoted + length;
+    } else {
+        const struct fl_ipv6 *ip = (const struct fl_ipv6 *)quoted;
+        const struct fl_ipv6 *outer = (const struct fl_ipv6 *)l3;
+        if (!fl_inside(p, ip, sizeof(*ip)) || ip->version_class >> 4 != 6) return (void *)0;
+        if (fl_load64(&ip->source[0]) != fl_load64(&outer->destination[0]) ||
+            fl_load64(&ip->source[2]) != fl_load64(&outer->destination[2]))
+            return (void *)0;
+        if (flow->length < header + sizeof(struct fl_icmp) + sizeof(*ip) + sizeof(ports)) return (void *)0;
+        flow->protocol = ip->next;
+        client = ip->destination;
+        l4 = quoted + sizeof(*ip);
     }
-    if (vip->flags & FL_VIP_LOCAL) return fl_pass(d, FL_REASON_LOCAL_VIP);
-    fl_drop(d, FL_REASON_ICMP);
+    if (!fl_inside(p, l4, sizeof(ports))) return (void *)0;
+    if (flow->protocol != FL_PROTO_TCP && flow->protocol != FL_PROTO_UDP) return (void *)0;
+    ports = fl_load32(l4);
+    flow->ports = ports >> 16 | ports << 16;
+    flow->error = 1;
+    return client;
+}
+
+/* ICMP and ICMPv6 to a VIP: an echo request is answered, an error goes where the connection goes that it is about, the
+ * rest is for the host where the VIP is its own. Returns the client's address if `flow` is to be steered now. */
+FL_INLINE const void *fl_decide_icmp(struct fl_engine *e, const struct fl_packet *p, __u32 header, __u8 echo,
+                                     const struct fl_vip *vip, struct fl_flow *flow, struct fl_decision *d) {
+    const struct fl_icmp *icmp = (const struct fl_icmp *)((const __u8 *)p->data + sizeof(struct fl_eth) + header);
+    const void *client;
+    if (flow->length < header + sizeof(*icmp) || !fl_inside(p, icmp, sizeof(*icmp))) {
+        fl_drop(d, FL_REASON_MALFORMED);
+        return (void *)0;
+    }
+    if (icmp->type == echo && icmp->code == 0) {
+        if (fl_bad_source(p, flow->family))
+            fl_drop(d, FL_REASON_NOT_ANSWERABLE);
+        else
+            fl_decide_answer(e, vip->role, FL_REASON_ECHO, 1, d);
+        return (void *)0;
+    }
+    if (fl_is_icmp_error(flow->family, icmp->type)) {
+        client = fl_quoted_flow(p, header, flow);
+        if (client) return client;
+    }
+    if (vip->flags & FL_VIP_LOCAL)
+        fl_pass(d, FL_REASON_LOCAL_VIP);
+    else
+        fl_drop(d, FL_REASON_ICMP);
+    return (void *)0;
 }
 
 FL_INLINE enum fl_refusal fl_decide_ipv4(struct fl_engine *e, const struct fl_packet *p, struct fl_flow *flow,
                                          struct fl_decision *d) {
     const struct fl_ipv4 *ip = (const struct fl_ipv4 *)((const struct fl_eth *)p->data + 1);
+    const void *source = &ip->source;
     union fl_address destination;
     const struct fl_vip *vip;
 
@@ -163,11 +226,12 @@ FL_INLINE enum fl_refusal fl_decide_ipv4(struct fl_engine *e, const struct fl_pa
         return FL_REFUSE_NOT;
     }
     if (fl_unlikely(flow->protocol == FL_PROTO_ICMP)) {
-        fl_decide_icmp(e, p, sizeof(*ip), FL_ICMP_ECHO, vip, d);
+        source = fl_decide_icmp(e, p, sizeof(*ip), FL_ICMP_ECHO, vip, flow, d);
+        if (!source) return FL_REFUSE_NOT;
+    } else if (!fl_parse_l4(p, sizeof(*ip), vip, flow, d)) {
         return FL_REFUSE_NOT;
     }
-    if (!fl_parse_l4(p, sizeof(*ip), vip, flow, d)) return FL_REFUSE_NOT;
-    return fl_decide_flow(e, p, flow, &ip->source, &ip->destination, &destination, vip, d);
+    return fl_decide_flow(e, p, flow, source, &ip->destination, &destination, vip, d);
 }
 
 /* A neighbour solicitation (RFC 4861 section 7.1.1) that asks for a VIP, whatever address it was sent to. True when it
@@ -197,6 +261,7 @@ FL_INLINE int fl_is_extension(__u8 next) {
 FL_INLINE enum fl_refusal fl_decide_ipv6(struct fl_engine *e, const struct fl_packet *p, struct fl_flow *flow,
                                          struct fl_decision *d) {
     const struct fl_ipv6 *ip = (const struct fl_ipv6 *)((const struct fl_eth *)p->data + 1);
+    const void *source = ip->source;
     union fl_address destination;
     const struct fl_vip *vip;
 
@@ -216,19 +281,18 @@ FL_INLINE enum fl_refusal fl_decide_ipv6(struct fl_engine *e, const struct fl_pa
     if (fl_unlikely(ip->version_class >> 4 != 6 || flow->length + sizeof(struct fl_eth) > flow->frame))
         return FL_REFUSE_NOT;
     if (fl_unlikely(flow->protocol == FL_PROTO_ICMPV6)) {
-        fl_decide_icmp(e, p, sizeof(*ip), FL_ICMPV6_ECHO, vip, d);
-        return FL_REFUSE_NOT;
-    }
-    if (fl_unlikely(flow->protocol == FL_PROTO_FRAGMENT)) {
+        source = fl_decide_icmp(e, p, sizeof(*ip), FL_ICMPV6_ECHO, vip, flow, d);
+        if (!source) return FL_REFUSE_NOT;
+    } else if (fl_unlikely(flow->protocol == FL_PROTO_FRAGMENT)) {
         fl_drop(d, FL_REASON_FRAGMENT);
         return FL_REFUSE_NOT;
-    }
-    if (fl_unlikely(fl_is_extension(flow->protocol))) {
+    } else if (fl_unlikely(fl_is_extension(flow->protocol))) {
         fl_drop(d, FL_REASON_EXTENSION_HEADER);
         return FL_REFUSE_NOT;
+    } else if (!fl_parse_l4(p, sizeof(*ip), vip, flow, d)) {
+        return FL_REFUSE_NOT;
     }
-    if (!fl_parse_l4(p, sizeof(*ip), vip, flow, d)) return FL_REFUSE_NOT;
-    return fl_decide_flow(e, p, flow, ip->source, ip->destination, &destination, vip, d);
+    return fl_decide_flow(e, p, flow, source, ip->destination, &destination, vip, d);
 }
 
 /* RFC 826 requests for a VIP. One whose sender is the VIP itself is an announcement (RFC 5227 section 3), a peer's
@@ -282,9 +346,31 @@ FL_INLINE void fl_decide_refusal(struct fl_engine *e, const struct fl_packet *p,
     const struct fl_vip *vip = fl_at_vips(e, d->vip);
     int tcp = flow->protocol == FL_PROTO_TCP;
     if (!vip) return;
-    if ((tcp && flow->tcp_flags & FL_TCP_RST) || fl_bad_source(p, flow->family))
+    if (flow->error || (tcp && flow->tcp_flags & FL_TCP_RST) || fl_bad_source(p, flow->family))
         return fl_drop(d, FL_REASON_NOT_ANSWERABLE);
     fl_decide_answer(e, vip->role, tcp ? FL_REASON_RESET : FL_REASON_UNREACHABLE, 1, d);
+}
+
+/* A packet too big for its backend's path: the sender is told what fits (RFC 1191 section 4, RFC 8201 section 3), where
+ * it asked for that or its family always does. What may be fragmented on the way stays with its drop, and so does what a
+ * receive offload has merged: it was never of that size on the wire, so no message about it would help. */
+FL_INLINE void fl_decide_too_big(struct fl_engine *e, const struct fl_packet *p, const struct fl_flow *flow,
+                                 struct fl_decision *d) {
+    const struct fl_vip *vip = fl_at_vips(e, d->vip);
+    const struct fl_port *port = fl_at_ports(e, fl_ingress_port(e));
+    if (!vip || !port) return;
+    if (flow->length > port->mtu) return fl_drop(d, FL_REASON_SUPERFRAME);
+    if (flow->family == 4) {
+        const struct fl_ipv4 *ip = (const struct fl_ipv4 *)((const struct fl_eth *)p->data + 1);
+        if (!fl_inside(p, ip, sizeof(*ip)) || !(ip->fragment & fl_htons(FL_IPV4_DF))) return;
+    } else if (d->mtu < FL_IPV6_MTU) {
+        /* RFC 2473 section 7.1: below IPv6's least MTU it is the tunnel that has to fragment. */
+        if (flow->length <= FL_IPV6_MTU) return;
+        d->mtu = FL_IPV6_MTU;
+    }
+    if (flow->error || flow->tcp_flags & FL_TCP_RST || fl_bad_source(p, flow->family))
+        return fl_drop(d, FL_REASON_NOT_ANSWERABLE);
+    fl_decide_answer(e, vip->role, FL_REASON_FRAG_NEEDED, 1, d);
 }
 
 /* Fills *d. Changes neither the packet nor any table but this CPU's rate limit of answers. */
@@ -307,7 +393,10 @@ FL_INLINE void fl_decide(struct fl_engine *e, const struct fl_packet *p, struct 
         fl_decide_arp(e, p, d);
     else if (eth->type == fl_htons(FL_ETHERTYPE_VLAN) || eth->type == fl_htons(FL_ETHERTYPE_QINQ))
         fl_decide_vlan(e, p, d);
-    if (fl_unlikely(refusal == FL_REFUSE_WITH_ANSWER)) fl_decide_refusal(e, p, &flow, d);
+    if (fl_unlikely(refusal == FL_REFUSE_WITH_ANSWER))
+        fl_decide_refusal(e, p, &flow, d);
+    else if (fl_unlikely(d->action == FL_ACTION_DROP && d->reason == FL_REASON_TOO_BIG))
+        fl_decide_too_big(e, p, &flow, d);
 }
 
 #endif

@@ -21,6 +21,7 @@ struct fl_flow {
     __u8 protocol;
     __u8 tcp_flags; /* 0 for UDP */
     __u8 ttl;
+    __u8 error;   /* an ICMP error: protocol and ports are those of the connection that it is about */
     __u32 ports;  /* source low, destination high, as in the packet */
     __u32 length; /* of the IP packet */
     __u32 frame;  /* bytes received */
@@ -34,6 +35,7 @@ struct fl_decision {
     __u8 syn;
     __u8 unwrap;  /* bytes of outer IP header to take off */
     __u16 port;   /* to transmit by */
+    __u16 mtu;    /* of a packet that is too big: what would fit, bytes of IP */
     __u32 length; /* of the IP packet */
     __u32 frame;
     __u64 destination_mac; /* fl_mac_word */

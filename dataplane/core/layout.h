@@ -14,7 +14,7 @@
 #include "dataplane/core/reasons.h"
 
 #define FL_MAGIC 0x644c4646u /* "FFLd" */
-#define FL_ABI 1u            /* one up whenever anything in this file changes shape or meaning */
+#define FL_ABI 2u            /* one up whenever anything in this file changes shape or meaning */
 
 #define FL_NAME_BYTES 64  /* of an entry in the name table, with the terminating zero */
 #define FL_MAX_PEERS 16   /* other balancers that meta can name; a fleet with local backends is smaller still */

@@ -53,7 +53,8 @@ struct fl_ipv4 { /* RFC 791 section 3.1 */
 #define FL_IPV4_MF 0x2000
 #define FL_IPV4_OFFSET 0x1fff
 
-struct fl_ipv6 { /* RFC 8200 section 3 */
+#define FL_IPV6_MTU 1280 /* what every link carries: RFC 8200 section 5 */
+struct fl_ipv6 {         /* RFC 8200 section 3 */
     __u8 version_class;
     __u8 class_flow;
     __be16 flow;
@@ -96,9 +97,14 @@ struct fl_icmp { /* RFC 792, RFC 4443: both families */
 #define FL_ICMP_ECHO_REPLY 0
 #define FL_ICMP_UNREACHABLE 3
 #define FL_ICMP_PORT_UNREACHABLE 3 /* code */
+#define FL_ICMP_FRAG_NEEDED 4      /* code; RFC 1191 section 4 puts the MTU into the low half of `rest` */
 #define FL_ICMP_ECHO 8
+#define FL_ICMP_TIME_EXCEEDED 11
+#define FL_ICMP_PARAMETER 12
 #define FL_ICMPV6_UNREACHABLE 1
 #define FL_ICMPV6_PORT_UNREACHABLE 4 /* code */
+#define FL_ICMPV6_TOO_BIG 2
+#define FL_ICMPV6_PARAMETER 4
 #define FL_ICMPV6_ECHO 128
 #define FL_ICMPV6_ECHO_REPLY 129
 #define FL_ICMPV6_SOLICITATION 135

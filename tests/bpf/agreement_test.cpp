@@ -154,7 +154,7 @@ TEST_P(Agreement, OfVerdictBytesAndCounters) {
     ASSERT_TRUE(program.has_value()) << program.error().message;
 
     const std::uint64_t seed = environment("FAIRLEAD_SEED", std::random_device{}());
-    const std::uint64_t frames = environment("FAIRLEAD_FRAMES", 20000);
+    const std::uint64_t frames = environment("FAIRLEAD_FRAMES", GetParam() == Entry::kSteer ? 1'000'000 : 100'000);
     SCOPED_TRACE("FAIRLEAD_SEED=" + std::to_string(seed));
     test::FrameMaker maker(seed);
     Coverage coverage;

@@ -228,14 +228,35 @@ Frame FrameMaker::ipv6(const std::string& source, const std::string& destination
 Frame FrameMaker::icmp(int family) {
     Frame message = {family ? std::uint8_t{FL_ICMPV6_ECHO} : std::uint8_t{FL_ICMP_ECHO}, 0, 0x12, 0x34, 0, 1, 0, 2};
     if (one_in(4)) message[0] = byte(random_());
+    if (one_in(2)) {  // an error about what a VIP sent, or something else did
+        message[0] = family ? byte(1 + below(4)) : any_of<std::uint8_t>({3, 11, 12});
+        put(message, quote(family));
+        return message;
+    }
     message.resize(message.size() + below(80), 0x63);
     return message;
+}
+
+// What an ICMP error quotes: the head of a reply from a service.
+Frame FrameMaker::quote(int family) {
+    const std::uint16_t port = any_of<std::uint16_t>({80, 443, 22, 8080, 8081, 8082, 9999});
+    const std::uint16_t to = half(1024 + below(60000));
+    const bool is_udp = one_in(3);
+    const Frame segment = is_udp ? udp(port, to, below(40)) : tcp(port, to, FL_TCP_ACK, below(40));
+    const std::uint8_t protocol = is_udp ? FL_PROTO_UDP : FL_PROTO_TCP;
+    const std::string& from = one_in(8) ? any_of(kSources[family]) : any_of(kVips[family]);
+    const std::string& client = any_of(kSources[family]);
+    Frame head = family ? ipv6(from, client, protocol, segment) : ipv4(from, client, protocol, segment);
+    const std::size_t header = family ? 40 : 20;
+    if (one_in(2)) head.resize(header + 8);
+    if (one_in(10)) head.resize(below(static_cast<std::uint32_t>(header + 8)));
+    return head;
 }
 
 Frame FrameMaker::layer4(int family, std::uint8_t& protocol) {
     const std::uint16_t port = any_of<std::uint16_t>({80, 443, 22, 8080, 8081, 8082, 9999});
     const std::uint16_t from = half(1024 + below(60000));
-    const std::size_t data = one_in(4) ? below(1400) : below(60);
+    const std::size_t data = one_in(30) ? 1500 + below(200) : one_in(4) ? below(1400) : below(60);
     switch (below(8)) {
         case 0:
             protocol = family ? FL_PROTO_ICMPV6 : FL_PROTO_ICMP;

@@ -44,6 +44,7 @@ class FrameMaker {
     }
     Frame layer4(int family, std::uint8_t& protocol);
     Frame icmp(int family);
+    Frame quote(int family);
     Frame packet(int family);
     Frame tunnel(int family);
     Frame arp();

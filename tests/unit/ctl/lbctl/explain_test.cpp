@@ -172,7 +172,7 @@ TEST(Explain, MtuVerdict) {
     EXPECT_EQ(json["verdict"], "forwarded");
     EXPECT_EQ(json["mtu"]["next_hop"], 60);
     EXPECT_EQ(json["mtu"]["largest_packet"], 40);
-    EXPECT_EQ(json["mtu"]["verdict"], "packets of up to 40 bytes pass; larger ones are dropped as too_big");
+    EXPECT_EQ(json["mtu"]["verdict"], "packets of up to 40 bytes pass; the sender of a larger one is told so");
     const auto dropped = ask_port(world, kSmall, true);  // 60 and 40
     EXPECT_EQ(dropped["reason"], "too_big");
     EXPECT_EQ(dropped["mtu"]["largest_packet"], 20);

@@ -384,9 +384,131 @@ TEST_F(Steer, TooBigCountsTheEncapsulation) {
     // Next hop's MTU 100: 20 + 20 + 40 and 40 bytes of encapsulation fit just so.
     EXPECT_EQ(run((Ethernet{} / Ipv4{} / Tcp{.destination = kSmall} / Payload{Bytes(40, 1)}).bytes()).verdict,
               FL_VERDICT_TRANSMIT);
-    expect_drop(Ethernet{} / Ipv4{} / Tcp{.destination = kSmall} / Payload{Bytes(41, 1)}, FL_REASON_TOO_BIG);
+    expect_drop(Ethernet{} / Ipv4{.dont_fragment = false} / Tcp{.destination = kSmall} / Payload{Bytes(41, 1)},
+                FL_REASON_TOO_BIG);
     EXPECT_EQ(run((Ethernet{} / Ipv6{} / Tcp{.destination = kSmall}).bytes()).verdict, FL_VERDICT_TRANSMIT);
+    // Below IPv6's least MTU it is for the tunnel to fragment.
     expect_drop(Ethernet{} / Ipv6{} / Tcp{.destination = kSmall} / Payload{"x"}, FL_REASON_TOO_BIG);
+}
+
+// --- Path MTU ---
+
+// The first `size` bytes of the packet behind the Ethernet header: what an ICMP error quotes.
+Bytes quoted(const Packet& packet, std::size_t size) {
+    const auto bytes = packet.bytes();
+    return {bytes.begin() + 14, bytes.begin() + 14 + static_cast<std::ptrdiff_t>(std::min(size, bytes.size() - 14))};
+}
+
+TEST_F(Steer, TooBigWithDontFragmentIsAnsweredWithWhatFits) {
+    const auto packet = Ethernet{} / Ipv4{} / Tcp{.destination = kSmall} / Payload{Bytes(41, 1)};
+    expect_answer(packet, FL_REASON_FRAG_NEEDED,
+                  back() / Ipv4{.source = kVip, .destination = kClient} / Icmp{.type = 3, .code = 4, .rest = 100 - 20} /
+                      Payload{quoted(packet, 28)});
+    const auto packet6 = Ethernet{} / Ipv6{} / Tcp{.destination = kSmall} / Payload{Bytes(1300, 1)};
+    expect_answer(packet6, FL_REASON_FRAG_NEEDED,
+                  back() / Ipv6{.source = kVip6, .destination = kClient6} / Icmp{.type = 2, .rest = 1280} /
+                      Payload{quoted(packet6, 48)});
+}
+
+TEST_F(Steer, TooBigIsNotAnsweredWhereNoAnswerMayGo) {
+    const Payload data{Bytes(61, 1)};
+    expect_drop(Ethernet{} / Ipv4{} / Tcp{.destination = kSmall, .rst = true} / data, FL_REASON_NOT_ANSWERABLE);
+    expect_drop(Ethernet{} / Ipv4{.source = "224.0.0.1"} / Tcp{.destination = kSmall} / data, FL_REASON_NOT_ANSWERABLE);
+    ok(writer_->set_role(0, 0));
+    expect_drop(Ethernet{} / Ipv4{} / Tcp{.destination = kSmall} / data, FL_REASON_STANDBY);
+    ok(writer_->set_role(0, UINT64_MAX));
+    ok(writer_->set_answer_rate(0));
+    expect_drop(Ethernet{} / Ipv4{} / Tcp{.destination = kSmall} / data, FL_REASON_ANSWER_LIMITED);
+}
+
+TEST_F(Steer, AMergedSuperframeIsNeverAnswered) {
+    // The port's MTU is 1500: nothing larger came off a wire.
+    expect_drop(Ethernet{} / Ipv4{} / Tcp{.destination = kDsr} / Payload{Bytes(1461, 1)}, FL_REASON_SUPERFRAME);
+    expect_drop(Ethernet{} / Ipv6{} / Tcp{.destination = kDsr} / Payload{Bytes(1441, 1)}, FL_REASON_SUPERFRAME);
+}
+
+TEST_F(Steer, IcmpErrorsGoToTheBackendOfTheConnectionTheyQuote) {
+    const auto sent =
+        Ethernet{} / Ipv4{.source = kVip, .destination = kClient} / Tcp{.source = kIpip, .destination = 40000};
+    // A router's address: the error is steered by what it quotes. RFC 792's minimum is enough.
+    for (const std::size_t size : {24U, 28U, 40U}) {
+        const Payload quote{quoted(sent, size)};
+        const Icmp error{.type = 3, .code = 4, .rest = 1400};
+        expect_steered(Ethernet{} / Ipv4{.source = "203.0.113.9"} / error / quote, "ipip", kIpip, false,
+                       FL_VERDICT_TRANSMIT,
+                       (onward() / Ipv4{.source = kNode, .destination = kBackend} /
+                        Ipv4{.source = "203.0.113.9", .ttl = 63} / error / quote)
+                           .bytes());
+    }
+    const auto sent6 =
+        Ethernet{} / Ipv6{.source = kVip6, .destination = kClient6} / Tcp{.source = kDsr, .destination = 40000};
+    for (const std::uint8_t type : {1, 2, 3, 4}) {
+        const Payload quote{quoted(sent6, 48)};
+        const Icmp error{.type = type, .rest = type == 2 ? 1300U : 0U};
+        expect_steered(Ethernet{} / Ipv6{.source = "2001:db8:9::9"} / error / quote, "dsr6", kDsr, true,
+                       FL_VERDICT_TRANSMIT,
+                       (onward() / Ipv6{.source = "2001:db8:9::9", .hop_limit = 63} / error / quote).bytes());
+    }
+    // Options in the quoted header push the ports further back.
+    const Payload quote{quoted(Ethernet{} / Ipv4{.source = kVip, .destination = kClient, .options = Bytes(8, 1)} /
+                                   Tcp{.source = kDsr, .destination = 40000},
+                               36)};
+    for (const std::uint8_t type : {3, 11, 12})
+        expect_steered(Ethernet{} / Ipv4{} / Icmp{.type = type} / quote, "dsr", kDsr, false, FL_VERDICT_TRANSMIT,
+                       (onward() / Ipv4{.ttl = 63} / Icmp{.type = type} / quote).bytes());
+}
+
+TEST_F(Steer, AnIcmpErrorFollowsItsConnectionWhereverThatIs) {
+    // Sixteen backends: by chance alone one flow in sixteen would agree.
+    auto d = desired();
+    for (auto& pool : d.pools)
+        if (pool.name == "dsr")
+            for (int i = 1; i < 16; ++i)
+                pool.backends.push_back(
+                    {"b" + std::to_string(i), address("203.0.113." + std::to_string(20 + i)), FL_FORWARD_IPIP, 0});
+    apply(d);
+    const auto pool = writer_->find_pool("dsr").value();
+    std::vector<std::uint16_t> owners(writer_->slot_count(pool));
+    for (std::size_t i = 0; i < owners.size(); ++i) owners[i] = static_cast<std::uint16_t>(i % 16);
+    ASSERT_TRUE(writer_->set_slots(pool, owners).has_value());
+    for (std::uint16_t i = 1; i < 16; ++i) ok(writer_->set_backend_state(pool, i, FL_BACKEND_HEALTHY, 1500, hop_));
+    const tables::CounterReader reader(*tables_);
+    const auto counts = [&] {
+        std::vector<std::uint64_t> all;
+        for (std::uint16_t i = 0; i < 16; ++i) all.push_back(reader.backend(writer_->global_index(pool, i)).packets);
+        return all;
+    };
+    for (std::uint16_t port = 1000; port < 1200; ++port) {
+        const auto before = counts();
+        run((Ethernet{} / Ipv4{} / Tcp{.source = port, .destination = kDsr}).bytes());
+        const auto between = counts();
+        const Payload quote{quoted(
+            Ethernet{} / Ipv4{.source = kVip, .destination = kClient} / Tcp{.source = kDsr, .destination = port}, 28)};
+        run((Ethernet{} / Ipv4{.source = "203.0.113.9"} / Icmp{.type = 11} / quote).bytes());
+        const auto after = counts();
+        for (std::size_t i = 0; i < 16; ++i) ASSERT_EQ(after[i] - between[i], between[i] - before[i]) << port;
+    }
+}
+
+TEST_F(Steer, IcmpErrorsThatQuoteNothingOfOursAreDroppedAndNeverAnswered) {
+    const auto quote = [](const Ipv4& ip, const Tcp& tcp, std::size_t size = 28) {
+        return Payload{quoted(Ethernet{} / ip / tcp, size)};
+    };
+    const Ipv4 reply{.source = kVip, .destination = kClient};
+    const Icmp error{.type = 3, .code = 4, .rest = 1400};
+    expect_drop(Ethernet{} / Ipv4{} / error / quote({.source = "192.0.2.99"}, {.source = kDsr}), FL_REASON_ICMP);
+    expect_drop(Ethernet{} / Ipv4{} / error / quote(reply, {.source = kDsr}, 23), FL_REASON_ICMP);
+    expect_drop(Ethernet{} / Ipv4{} / error / quote(reply, {.source = kDsr}, 12), FL_REASON_ICMP);
+    expect_drop(Ethernet{} / Ipv4{} / Icmp{.type = 5} / quote(reply, {.source = kDsr}), FL_REASON_ICMP);
+    auto later = reply;
+    later.offset = 5;
+    expect_drop(Ethernet{} / Ipv4{} / error / quote(later, {.source = kDsr}), FL_REASON_ICMP);
+    // No service there, or none left: with a packet that would be a reset.
+    expect_drop(Ethernet{} / Ipv4{} / error / quote(reply, {.source = 4444}), FL_REASON_NOT_ANSWERABLE);
+    expect_drop(Ethernet{} / Ipv4{} / error / quote(reply, {.source = kDown}), FL_REASON_NOT_ANSWERABLE);
+    // Too big itself, for the tunnel: silence.
+    expect_drop(Ethernet{} / Ipv4{} / error / quote(reply, {.source = kSmall}) / Payload{Bytes(60, 1)},
+                FL_REASON_NOT_ANSWERABLE);
 }
 
 TEST_F(Steer, NoHeadroomIsADropAndNotAForwardedPacket) {
