@@ -52,7 +52,7 @@ Result<std::vector<IpAddress>> addresses_of(const std::string& ifname) {
     return found;
 }
 
-// Fills in node4 and node6, for the families that there are VIPs of.
+// Fills in node4 and node6, as far as there are such addresses: a tunnel may be of another family than what is in it.
 Result<void> complete_nodes(DecapSpec& spec) {
     auto present = addresses_of(spec.ifname);
     if (!present) return tl::unexpected(present.error());
@@ -66,12 +66,9 @@ Result<void> complete_nodes(DecapSpec& spec) {
             return of_family(address) && std::find(spec.vips.begin(), spec.vips.end(), address) == spec.vips.end();
         };
         const auto found = std::find_if(present->begin(), present->end(), fits);
-        if (found != present->end())
-            node = *found;
-        else if (std::any_of(spec.vips.begin(), spec.vips.end(), of_family))
-            return fail(spec.ifname + " has no IPv" + (v4 ? "4" : "6") + " address for tunnels to end at",
-                        EADDRNOTAVAIL);
+        if (found != present->end()) node = *found;
     }
+    if (!spec.node4 && !spec.node6) return fail(spec.ifname + " has no address for tunnels to end at", EADDRNOTAVAIL);
     return {};
 }
 

@@ -263,14 +263,11 @@ class Completer {
             if (!service.vip_at || pool == nullptr) continue;
             const auto& backends = pool->backends;
             const auto other = std::find_if(backends.begin(), backends.end(), [&](const BackendDraft& backend) {
-                return backend.address_at && backend.value.address.is_v4() != service.value.vip.is_v4();
+                return backend.address_at && backend.value.forward == Forward::kL2Dsr &&
+                       backend.value.address.is_v4() != service.value.vip.is_v4();
             });
             if (other == backends.end()) continue;
-            const auto* why =
-                other->value.forward == Forward::kL2Dsr
-                    ? "; forward = \"l2dsr\" needs backends of the VIP's family"
-                    : "; a tunnel between families is not available in this version: expected backends of "
-                      "the VIP's family";
+            const auto* why = "; forward = \"l2dsr\" needs backends of the VIP's family, a tunnel does not";
             report_.add(pool->of_service ? *other->address_at : *service.vip_at,
                         "the VIP " + service.value.vip.to_string() + " is " + std::string(family(service.value.vip)) +
                             " and backend " + quote(other->value.name) + " of " + called(*pool) + " is " +

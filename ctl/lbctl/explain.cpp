@@ -101,7 +101,7 @@ Json outer_json(const fl_decision& d, const fl_packet& packet) {
     if (d.action != FL_ACTION_FORWARD || d.forward != FL_FORWARD_IPIP) return nullptr;
     const auto* eth = static_cast<const fl_eth*>(packet.data);
     union fl_address source{}, destination{};
-    if (d.family == 4) {
+    if (d.outer == 4) {
         const auto* ip = reinterpret_cast<const fl_ipv4*>(eth + 1);
         fl_address_from4(&source, ip->source);
         fl_address_from4(&destination, ip->destination);
@@ -117,7 +117,7 @@ Json mtu_json(const fl_decision& d) {
     if (!d.backend || d.backend->forward == FL_FORWARD_LOCAL) return nullptr;
     const auto mtu = FL_BACKEND_MTU(tables::load_word(d.backend->state));
     const auto overhead = d.backend->forward != FL_FORWARD_IPIP ? 0U
-                          : d.family == 4                       ? FL_OVERHEAD_IPIP4
+                          : d.outer == 4                        ? FL_OVERHEAD_IPIP4
                                                                 : FL_OVERHEAD_IPIP6;
     const auto largest = mtu > overhead ? mtu - overhead : 0;
     return {{"next_hop", mtu},

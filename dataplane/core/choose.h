@@ -49,6 +49,11 @@ FL_INLINE void fl_choose_local(struct fl_engine *e, const struct fl_pool *pool, 
         d->action = FL_ACTION_LOCAL;
 }
 
+/* IPv4 as the tables hold it: IPv4-mapped. */
+FL_INLINE __u8 fl_family_of(const union fl_address *a) {
+    return !a->halves[0] && a->words[2] == fl_htonl(0xffff) ? 4 : 6;
+}
+
 /* Next hop and port of d->backend, and whether the packet may and will fit. */
 FL_INLINE void fl_choose_path(struct fl_engine *e, const struct fl_flow *flow, struct fl_decision *d) {
     __u64 state = fl_read_id(&d->backend->state);
@@ -63,10 +68,14 @@ FL_INLINE void fl_choose_path(struct fl_engine *e, const struct fl_flow *flow, s
         return;
     }
     if (flow->ttl <= 1) return fl_drop(d, FL_REASON_TTL_EXPIRED);
-    if (d->forward == FL_FORWARD_IPIP)
-        overhead = flow->family == 4 ? FL_OVERHEAD_IPIP4 : FL_OVERHEAD_IPIP6;
-    else if (fl_unlikely(d->forward != FL_FORWARD_L2DSR))
-        return fl_drop(d, FL_REASON_FAMILY);
+    if (d->forward == FL_FORWARD_IPIP) {
+        d->outer = fl_family_of(&d->backend->address);
+        overhead = d->outer == 4 ? FL_OVERHEAD_IPIP4 : FL_OVERHEAD_IPIP6;
+        if (fl_unlikely(!(d->outer == 4 ? d->meta->encap4.words[3] : d->meta->encap6.words[0])))
+            return fl_drop(d, FL_REASON_NO_TUNNEL);
+    } else if (fl_unlikely(d->forward != FL_FORWARD_L2DSR)) {
+        return fl_drop(d, FL_REASON_NO_TUNNEL);
+    }
     hop = fl_at_nexthops(e, FL_BACKEND_NEXTHOP(state));
     word = hop ? fl_read_id(&hop->word) : 0;
     if (fl_unlikely(!word)) return fl_drop(d, FL_REASON_NO_NEIGHBOUR);

@@ -208,7 +208,7 @@ FL_INLINE enum fl_refusal fl_decide_ipv4(struct fl_engine *e, const struct fl_pa
     fl_address_from4(&destination, fl_load32(&ip->destination));
     d->vip = fl_find_vip(e, d->meta, &destination, &vip);
     if (!d->vip) {
-        if (fl_unlikely(ip->protocol == FL_PROTO_IPIP)) fl_decide_tunnel(e, p, 4, d);
+        if (fl_unlikely(ip->protocol == FL_PROTO_IPIP || ip->protocol == FL_PROTO_IPV6)) fl_decide_tunnel(e, p, 4, d);
         return FL_REFUSE_NOT;
     }
     d->family = flow->family = 4;
@@ -270,7 +270,7 @@ FL_INLINE enum fl_refusal fl_decide_ipv6(struct fl_engine *e, const struct fl_pa
     fl_address_from6(&destination, ip->destination);
     d->vip = fl_find_vip(e, d->meta, &destination, &vip);
     if (!d->vip) {
-        if (fl_unlikely(ip->next == FL_PROTO_IPV6)) fl_decide_tunnel(e, p, 6, d);
+        if (fl_unlikely(ip->next == FL_PROTO_IPIP || ip->next == FL_PROTO_IPV6)) fl_decide_tunnel(e, p, 6, d);
         return FL_REFUSE_NOT;
     }
     d->family = flow->family = 6;

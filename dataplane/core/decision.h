@@ -31,9 +31,11 @@ struct fl_decision {
     __u8 action;
     __u8 reason;
     __u8 forward; /* enum fl_forward */
-    __u8 family;
+    __u8 family;  /* of the packet; of what is inside, where something is to be unwrapped */
     __u8 syn;
+    __u8 outer;   /* family of the tunnel's header; 0 = no tunnel */
     __u8 unwrap;  /* bytes of outer IP header to take off */
+    __u8 ecn;     /* of an unwrapped packet: what its ECN field becomes */
     __u16 port;   /* to transmit by */
     __u16 mtu;    /* of a packet that is too big: what would fit, bytes of IP */
     __u32 length; /* of the IP packet */

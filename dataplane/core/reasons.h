@@ -7,41 +7,42 @@
 
 #include "dataplane/core/base.h"
 
-#define FL_REASON_LIST(X)                                                                                         \
-    X(NOT_VIP, PASSED, "not_vip", "not for a VIP")                                                                \
-    X(LOCAL_VIP, PASSED, "local_vip", "for a VIP of this node's own, on a port that no service lists")            \
-    X(DECAPSULATED, PASSED, "decapsulated", "unwrapped for this node's own VIP")                                  \
-    X(ARP, ANSWERED, "arp", "ARP request for a VIP")                                                              \
-    X(ND, ANSWERED, "nd", "neighbour solicitation for a VIP")                                                     \
-    X(ECHO, ANSWERED, "echo", "ICMP or ICMPv6 echo request to a VIP")                                             \
-    X(RESET, ANSWERED, "reset", "TCP reset: no service on that port, or no backend left")                         \
-    X(UNREACHABLE, ANSWERED, "unreachable", "ICMP port unreachable: no service on that port, or no backend left") \
-    X(FRAG_NEEDED, ANSWERED, "frag_needed",                                                                       \
-      "ICMP fragmentation needed or ICMPv6 packet too big, with the MTU that fits")                               \
-    X(MALFORMED, DROPPED, "malformed", "for a VIP, but shorter than its headers say")                             \
-    X(STANDBY, DROPPED, "standby", "needs an answer that only the active node gives")                             \
-    X(UNLISTED, DROPPED, "unlisted", "for a VIP, on a port or protocol that no service lists")                    \
-    X(ALL_DOWN, DROPPED, "all_down", "the pool has no eligible backend")                                          \
-    X(RESTEER, DROPPED, "resteer", "already steered by a peer, and no local backend here")                        \
-    X(NO_NEIGHBOUR, DROPPED, "no_neighbour", "the next hop's MAC address is not known")                           \
-    X(NO_PORT, DROPPED, "no_port", "the next hop's interface is not one of ours")                                 \
-    X(TTL_EXPIRED, DROPPED, "ttl_expired", "TTL or hop limit would reach zero")                                   \
-    X(TOO_BIG, DROPPED, "too_big",                                                                                \
-      "larger than the next hop's MTU once encapsulated, and to be fragmented on the way")                        \
-    X(SUPERFRAME, DROPPED, "superframe",                                                                          \
-      "larger than its interface's MTU: merged by GRO or LRO, and too big for the next hop")                      \
-    X(NO_HEADROOM, DROPPED, "no_headroom", "the driver left no room to encapsulate")                              \
-    X(ANSWER_LIMITED, DROPPED, "answer_limited", "an answer was due, but the rate limit of answers was reached")  \
-    X(NOT_ANSWERABLE, DROPPED, "not_answerable",                                                                  \
-      "refused without an answer: a reset, an ICMP error, or from an impossible source")                          \
-    X(DECAP_REFUSED, DROPPED, "decap_refused", "encapsulated to a VIP by a source that is not configured")        \
-    X(FAMILY, DROPPED, "family", "the backend's encapsulation cannot carry this address family")                  \
-    X(VLAN, DROPPED, "vlan", "for a VIP, VLAN-tagged: not handled in this version")                               \
-    X(FRAGMENT, DROPPED, "fragment", "for a VIP, fragmented: not handled in this version")                        \
-    X(IP_OPTIONS, DROPPED, "ip_options", "for a VIP, with IPv4 options: not handled in this version")             \
-    X(EXTENSION_HEADER, DROPPED, "extension_header",                                                              \
-      "for a VIP, with IPv6 extension headers: not handled in this version")                                      \
-    X(ICMP, DROPPED, "icmp", "ICMP for a VIP that is neither echo nor an error about one of its connections")     \
+#define FL_REASON_LIST(X)                                                                                             \
+    X(NOT_VIP, PASSED, "not_vip", "not for a VIP")                                                                    \
+    X(LOCAL_VIP, PASSED, "local_vip", "for a VIP of this node's own, on a port that no service lists")                \
+    X(DECAPSULATED, PASSED, "decapsulated", "unwrapped for this node's own VIP")                                      \
+    X(ARP, ANSWERED, "arp", "ARP request for a VIP")                                                                  \
+    X(ND, ANSWERED, "nd", "neighbour solicitation for a VIP")                                                         \
+    X(ECHO, ANSWERED, "echo", "ICMP or ICMPv6 echo request to a VIP")                                                 \
+    X(RESET, ANSWERED, "reset", "TCP reset: no service on that port, or no backend left")                             \
+    X(UNREACHABLE, ANSWERED, "unreachable", "ICMP port unreachable: no service on that port, or no backend left")     \
+    X(FRAG_NEEDED, ANSWERED, "frag_needed",                                                                           \
+      "ICMP fragmentation needed or ICMPv6 packet too big, with the MTU that fits")                                   \
+    X(MALFORMED, DROPPED, "malformed", "for a VIP, but shorter than its headers say")                                 \
+    X(STANDBY, DROPPED, "standby", "needs an answer that only the active node gives")                                 \
+    X(UNLISTED, DROPPED, "unlisted", "for a VIP, on a port or protocol that no service lists")                        \
+    X(ALL_DOWN, DROPPED, "all_down", "the pool has no eligible backend")                                              \
+    X(RESTEER, DROPPED, "resteer", "already steered by a peer, and no local backend here")                            \
+    X(NO_NEIGHBOUR, DROPPED, "no_neighbour", "the next hop's MAC address is not known")                               \
+    X(NO_PORT, DROPPED, "no_port", "the next hop's interface is not one of ours")                                     \
+    X(TTL_EXPIRED, DROPPED, "ttl_expired", "TTL or hop limit would reach zero")                                       \
+    X(TOO_BIG, DROPPED, "too_big",                                                                                    \
+      "larger than the next hop's MTU once encapsulated, and to be fragmented on the way")                            \
+    X(SUPERFRAME, DROPPED, "superframe",                                                                              \
+      "larger than its interface's MTU: merged by GRO or LRO, and too big for the next hop")                          \
+    X(NO_HEADROOM, DROPPED, "no_headroom", "the driver left no room to encapsulate")                                  \
+    X(ANSWER_LIMITED, DROPPED, "answer_limited", "an answer was due, but the rate limit of answers was reached")      \
+    X(NOT_ANSWERABLE, DROPPED, "not_answerable",                                                                      \
+      "refused without an answer: a reset, an ICMP error, or from an impossible source")                              \
+    X(DECAP_REFUSED, DROPPED, "decap_refused", "encapsulated to a VIP by a source that is not configured")            \
+    X(DECAP_ECN, DROPPED, "decap_ecn", "congestion marked on a tunnel whose packet cannot carry the mark (RFC 6040)") \
+    X(NO_TUNNEL, DROPPED, "no_tunnel", "the backend is behind a tunnel for which this node has no address")           \
+    X(VLAN, DROPPED, "vlan", "for a VIP, VLAN-tagged: not handled in this version")                                   \
+    X(FRAGMENT, DROPPED, "fragment", "for a VIP, fragmented: not handled in this version")                            \
+    X(IP_OPTIONS, DROPPED, "ip_options", "for a VIP, with IPv4 options: not handled in this version")                 \
+    X(EXTENSION_HEADER, DROPPED, "extension_header",                                                                  \
+      "for a VIP, with IPv6 extension headers: not handled in this version")                                          \
+    X(ICMP, DROPPED, "icmp", "ICMP for a VIP that is neither echo nor an error about one of its connections")         \
     X(INTERNAL, DROPPED, "internal", "a table entry that a packet led to does not exist: a defect, please report")
 
 enum fl_reason {

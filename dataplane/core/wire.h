@@ -37,6 +37,12 @@ struct fl_vlan { /* what follows an Ethernet header whose type is VLAN or QINQ *
     __be16 type;
 } FL_WIRE;
 
+/* RFC 3168 section 5 */
+#define FL_ECN_NOT 0u
+#define FL_ECN_ECT1 1u
+#define FL_ECN_ECT0 2u
+#define FL_ECN_CE 3u
+
 struct fl_ipv4 { /* RFC 791 section 3.1 */
     __u8 version_ihl;
     __u8 tos;

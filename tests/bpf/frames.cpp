@@ -63,7 +63,10 @@ void add_family(tables::Desired& desired, int family) {
         for (std::uint32_t index = 0; index < count; ++index)
             pool.backends.push_back(
                 {.name = "b" + std::to_string(index),
-                 .address = ip((family ? "2001:db8:b::" : "203.0.113.") + std::to_string(index + 1)),
+                 // One tunnel in three is of the other family.
+                 .address = ip(
+                     (family != (shape.forward == FL_FORWARD_IPIP && index % 3 == 1) ? "2001:db8:b::" : "203.0.113.") +
+                     std::to_string(index + 1)),
                  .forward = shape.forward});
         desired.pools.push_back(pool);
         for (const std::string& vip : vips)
@@ -282,7 +285,19 @@ Frame FrameMaker::packet(int family) {
     const Frame payload = layer4(family, protocol);
     const std::string to = one_in(6) ? any_of(kSources[family]) : any_of(kVips[family]);
     const std::string from = one_in(6) ? any_of(kSources[family]) : kSources[family][0];
-    return family ? ipv6(from, to, protocol, payload) : ipv4(from, to, protocol, payload);
+    return with_ecn(family, family ? ipv6(from, to, protocol, payload) : ipv4(from, to, protocol, payload));
+}
+
+Frame FrameMaker::with_ecn(int family, Frame packet) {
+    const std::uint8_t ecn = byte(below(4));
+    if (family) {
+        packet[1] = byte((packet[1] & 0xcf) | ecn << 4);
+    } else {
+        packet[1] = ecn;
+        packet[10] = packet[11] = 0;
+        finish_ipv4(packet);
+    }
+    return packet;
 }
 
 Frame FrameMaker::tunnel(int family) {
@@ -291,7 +306,7 @@ Frame FrameMaker::tunnel(int family) {
     const std::string to = one_in(8) ? any_of(kVips[family]) : kNode[family];
     const std::string& from = any_of(kTunnelSources[family]);
     const std::uint8_t protocol = (family != 0) != mixed ? FL_PROTO_IPV6 : FL_PROTO_IPIP;
-    return family ? ipv6(from, to, protocol, inner) : ipv4(from, to, protocol, inner);
+    return with_ecn(family, family ? ipv6(from, to, protocol, inner) : ipv4(from, to, protocol, inner));
 }
 
 Frame FrameMaker::arp() {

@@ -47,6 +47,7 @@ class FrameMaker {
     Frame quote(int family);
     Frame packet(int family);
     Frame tunnel(int family);
+    Frame with_ecn(int family, Frame packet);
     Frame arp();
     Frame solicitation();
     void damage(Frame& frame);

@@ -63,7 +63,9 @@ class Steer : public testing::Test {
             d.vips.push_back({address(vip), true, local_vip_, 0});
             const auto add = [&](const std::string& name, std::uint16_t port, fl_forward forward, std::uint32_t flags) {
                 const auto full = name + (v6 ? "6" : "");
-                d.pools.push_back({full, flags, 1024, 3600, {{"b", address(v6 ? kBackend6 : kBackend), forward, 0}}});
+                const bool by_v6 = v6 != (cross_family_ && forward == FL_FORWARD_IPIP);
+                d.pools.push_back(
+                    {full, flags, 1024, 3600, {{"b", address(by_v6 ? kBackend6 : kBackend), forward, 0}}});
                 d.services.push_back({full, address(vip), port, 6, full});
             };
             add("dsr", kDsr, FL_FORWARD_L2DSR, FL_POOL_ALL_DOWN_RESET);
@@ -156,7 +158,7 @@ class Steer : public testing::Test {
     std::unique_ptr<tables::GracePeriod> grace_;
     std::optional<tables::TableWriter> writer_;
     std::uint32_t hop_ = 0, nowhere_ = 0;
-    bool local_vip_ = false;
+    bool local_vip_ = false, cross_family_ = false;
     std::uint64_t now_ = kNow;
 };
 
@@ -187,6 +189,63 @@ TEST_F(Steer, IpipWrapsIpv6WithCopiedClassAndFlowLabel) {
         (onward() / Ipv6{.source = kNode6, .destination = kBackend6, .traffic_class = 0x2e, .flow_label = 0xabcde} /
          Ipv6{.hop_limit = 63, .traffic_class = 0x2e, .flow_label = 0xabcde} / Tcp{.destination = kIpip})
             .bytes());
+}
+
+// Backends of the other family behind the tunnels.
+class CrossFamily : public Steer {
+  protected:
+    CrossFamily() { cross_family_ = true; }
+};
+
+TEST_F(CrossFamily, IpipWrapsIpv6InIpv4) {
+    const Ipv6 in{.traffic_class = 0xb9, .flow_label = 0xabcde};
+    auto inside = in;
+    inside.hop_limit = 63;
+    expect_steered(Ethernet{} / in / Tcp{.destination = kIpip, .ack = true} / Payload{"data"}, "ipip6", kIpip, true,
+                   FL_VERDICT_TRANSMIT,
+                   (onward() / Ipv4{.source = kNode, .destination = kBackend, .tos = 0xb9, .protocol = 41} / inside /
+                    Tcp{.destination = kIpip, .ack = true} / Payload{"data"})
+                       .bytes());
+}
+
+TEST_F(CrossFamily, IpipWrapsIpv4InIpv6WithAFlowLabelOfTheHash) {
+    std::set<Bytes> labels;
+    for (std::uint16_t port = 1000; port < 1032; ++port) {
+        const Tcp tcp{.source = port, .destination = kIpip};
+        auto out = run((Ethernet{} / Ipv4{.tos = 0xb9} / tcp / Payload{"data"}).bytes());
+        ASSERT_EQ(out.verdict, FL_VERDICT_TRANSMIT);
+        Bytes label{static_cast<std::uint8_t>(out.bytes[15] & 15), out.bytes[16], out.bytes[17]};
+        const std::uint32_t number = static_cast<std::uint32_t>(label[0] << 16 | label[1] << 8 | label[2]);
+        labels.insert(label);
+        EXPECT_EQ(hex(out.bytes), hex((onward() /
+                                       Ipv6{.source = kNode6,
+                                            .destination = kBackend6,
+                                            .traffic_class = 0xb9,
+                                            .flow_label = number,
+                                            .next = 4} /
+                                       Ipv4{.ttl = 63, .tos = 0xb9} / tcp / Payload{"data"})
+                                          .bytes()));
+    }
+    EXPECT_GT(labels.size(), 30U);
+}
+
+TEST_F(CrossFamily, TheOuterHeadersSizeCountsForTheMtu) {
+    // MTU 100: an IPv4 packet has 40 bytes of outer header now, an IPv6 packet 20.
+    const auto packet = Ethernet{} / Ipv4{} / Tcp{.destination = kSmall} / Payload{Bytes(21, 1)};
+    const auto bytes = packet.bytes();
+    expect_reason(packet, FL_VERDICT_TRANSMIT, FL_REASON_FRAG_NEEDED,
+                  (back() / Ipv4{.source = kVip, .destination = kClient} / Icmp{.type = 3, .code = 4, .rest = 60} /
+                   Payload{Bytes(bytes.begin() + 14, bytes.begin() + 42)})
+                      .bytes());
+    EXPECT_EQ(run((Ethernet{} / Ipv6{} / Tcp{.destination = kSmall} / Payload{Bytes(20, 1)}).bytes()).verdict,
+              FL_VERDICT_TRANSMIT);
+}
+
+TEST_F(CrossFamily, WithoutAnAddressOfTheOuterFamilyThereIsNoTunnel) {
+    ok(writer_->set_encap4(std::nullopt));
+    ok(writer_->set_encap6(std::nullopt));
+    expect_drop(Ethernet{} / Ipv4{} / Tcp{.destination = kIpip}, FL_REASON_NO_TUNNEL);
+    expect_drop(Ethernet{} / Ipv6{} / Tcp{.destination = kIpip}, FL_REASON_NO_TUNNEL);
 }
 
 TEST_F(Steer, TtlChecksumIsRightForEveryTtl) {
@@ -744,6 +803,42 @@ TEST_F(Decap, LeavesOtherTunnelsToTheHost) {
     expect_pass(Ethernet{} / Ipv4{.source = kPeer, .destination = kNode, .more_fragments = true} / Ipv4{} / Tcp{});
     ok(writer_->set_meta_flags(0));
     expect_pass(Ethernet{} / outer() / Ipv4{} / Tcp{.destination = kLocal});
+}
+
+TEST_F(Decap, UnwrapsEitherFamilyOutOfEither) {
+    auto out4 = outer();
+    out4.protocol = 41;
+    expect_steered(Ethernet{} / out4 / Ipv6{} / Tcp{.destination = kLocal}, "local6", kLocal, true, FL_VERDICT_PASS,
+                   (Ethernet{} / Ipv6{} / Tcp{.destination = kLocal}).bytes());
+    auto out6 = outer6();
+    out6.next = 4;
+    expect_steered(Ethernet{} / out6 / Ipv4{} / Tcp{.destination = kLocal}, "local", kLocal, false, FL_VERDICT_PASS,
+                   (Ethernet{} / Ipv4{} / Tcp{.destination = kLocal}).bytes());
+}
+
+TEST_F(Decap, EcnComesOutAsRfc6040Says) {
+    // Figure 4; a row for each inner field, a column for each outer one: Not-ECT, ECT(1), ECT(0), CE. -1: dropped.
+    const int table[4][4] = {{0, 0, 0, -1}, {1, 1, 1, 3}, {2, 1, 2, 3}, {3, 3, 3, 3}};
+    for (std::uint8_t inner = 0; inner < 4; ++inner)
+        for (std::uint8_t around = 0; around < 4; ++around) {
+            const int want = table[inner][around];
+            const auto tos = [](int ecn) { return static_cast<std::uint8_t>(0xb8 | ecn); };
+            auto out4 = outer();
+            out4.tos = around;
+            auto out6 = outer6();
+            out6.traffic_class = around;
+            const auto packet4 = Ethernet{} / out4 / Ipv4{.tos = tos(inner)} / Tcp{.destination = kLocal};
+            const auto packet6 = Ethernet{} / out6 / Ipv6{.traffic_class = tos(inner)} / Tcp{.destination = kLocal};
+            if (want < 0) {
+                expect_drop(packet4, FL_REASON_DECAP_ECN);
+                expect_drop(packet6, FL_REASON_DECAP_ECN);
+                continue;
+            }
+            EXPECT_EQ(hex(run(packet4.bytes()).bytes),
+                      hex((Ethernet{} / Ipv4{.tos = tos(want)} / Tcp{.destination = kLocal}).bytes()));
+            EXPECT_EQ(hex(run(packet6.bytes()).bytes),
+                      hex((Ethernet{} / Ipv6{.traffic_class = tos(want)} / Tcp{.destination = kLocal}).bytes()));
+        }
 }
 
 TEST_F(Decap, AFrontEndNodeUnwrapsWhateverIsForAVip) {
