@@ -11,12 +11,14 @@
 
 struct fl_engine {
     struct xdp_md *ctx;
+    __u32 beyond; /* bytes of the frame behind data_end, where it has several buffers */
 };
 
 /* Fixed when the program is loaded; the verifier folds them. */
 const volatile __u32 fl_config_port;            /* number of the port that this program is attached to */
 const volatile __u32 fl_config_counter_stride;  /* FL_COUNTER_STRIDE of the tables */
 const volatile __u32 fl_config_counter_backend; /* FL_COUNTER_BACKEND of index 0 */
+const volatile __u32 fl_config_frames;          /* not 0: loaded so that frames of several buffers come (xdp.frags) */
 
 #define FL_X(name_, type_, count_)                                     \
     FL_INLINE type_ *fl_at_##name_(struct fl_engine *e, __u32 index) { \
@@ -61,13 +63,86 @@ FL_INLINE __u64 fl_now_coarse_ns(struct fl_engine *e) {
     return bpf_ktime_get_coarse_ns();
 }
 
-FL_INLINE int fl_resize(struct fl_engine *e, struct fl_packet *p, int head, __u32 length) {
-    int tail = (int)length - (int)(__u32)((__u8 *)p->end - (__u8 *)p->data) - head;
-    if (head && bpf_xdp_adjust_head(e->ctx, -head)) return -1;
-    if (tail && bpf_xdp_adjust_tail(e->ctx, tail)) return -1;
+/* Opaque, or clang takes the difference apart, which is not allowed with pointers. */
+FL_INLINE __u32 fl_linear(const struct fl_packet *p) {
+    __u64 length = (__u64)((__u8 *)p->end - (__u8 *)p->data);
+    fl_opaque(length);
+    return (__u32)length;
+}
+
+FL_INLINE __u32 fl_frame_length(struct fl_engine *e, const struct fl_packet *p) { return fl_linear(p) + e->beyond; }
+
+FL_INLINE void fl_reload(struct fl_engine *e, struct fl_packet *p) {
     p->data = (void *)(long)e->ctx->data;
     p->end = (void *)(long)e->ctx->data_end;
+}
+
+/* The packet at hand. bpf_xdp_get_buff_len() is there since Linux 5.18. */
+FL_INLINE void fl_open(struct fl_engine *e, struct xdp_md *ctx, struct fl_packet *p) {
+    e->ctx = ctx;
+    e->beyond = 0;
+    fl_reload(e, p);
+    if (fl_config_frames) e->beyond = (__u32)bpf_xdp_get_buff_len(ctx) - fl_linear(p);
+}
+
+FL_INLINE int fl_resize(struct fl_engine *e, struct fl_packet *p, int head, __u32 length) {
+    int tail = (int)length - (int)fl_frame_length(e, p) - head;
+    if (head && bpf_xdp_adjust_head(e->ctx, -head)) return -1;
+    if (tail && bpf_xdp_adjust_tail(e->ctx, tail)) return -1;
+    fl_reload(e, p);
     return 0;
+}
+
+#include "dataplane/core/parse.h"
+
+/* One for each CPU, and one packet at a time on each: a program runs to its end before the next begins. */
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct fl_scratch);
+} fl_scratches SEC(".maps");
+
+FL_INLINE struct fl_scratch *fl_scratch(struct fl_engine *e) {
+    __u32 zero = 0;
+    (void)e;
+    return (struct fl_scratch *)bpf_map_lookup_elem(&fl_scratches, &zero);
+}
+
+/* The parser as functions that the verifier looks at once, whatever they are called with. They write to the scratch that
+ * the caller sees, and do not move the packet. */
+__attribute__((noinline)) int fl_parse_frame_apart(struct xdp_md *ctx) {
+    struct fl_engine e;
+    struct fl_packet p;
+    struct fl_scratch *s = fl_scratch(&e);
+    if (!s) return 0;
+    fl_open(&e, ctx, &p);
+    fl_parse_frame_step(&e, &p, &s->frame);
+    return 0;
+}
+
+__attribute__((noinline)) int fl_parse_ip_apart(struct xdp_md *ctx, __u32 place, __u32 family, __u32 at, __u32 limit) {
+    struct fl_engine e;
+    struct fl_packet p;
+    struct fl_scratch *s = fl_scratch(&e);
+    if (!s) return 0;
+    fl_open(&e, ctx, &p);
+    fl_parse_ip_step(&p, (enum fl_place)place, (__u8)family, at, limit,
+                     place == FL_PLACE_IP ? &s->ip : &s->inner);
+    return 0;
+}
+
+FL_INLINE void fl_parse_frame(struct fl_engine *e, const struct fl_packet *p, struct fl_scratch *s) {
+    (void)p;
+    (void)s;
+    fl_parse_frame_apart(e->ctx);
+}
+
+FL_INLINE void fl_parse_ip(struct fl_engine *e, const struct fl_packet *p, struct fl_scratch *s, enum fl_place place,
+                           __u8 family, __u32 at, __u32 limit) {
+    (void)p;
+    (void)s;
+    fl_parse_ip_apart(e->ctx, place, family, at, limit);
 }
 
 #endif

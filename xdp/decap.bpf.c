@@ -7,8 +7,9 @@
 
 SEC("xdp")
 int fl_decap_xdp(struct xdp_md *ctx) {
-    struct fl_engine e = {.ctx = ctx};
-    struct fl_packet p = {.data = (void *)(long)ctx->data, .end = (void *)(long)ctx->data_end};
+    struct fl_engine e;
+    struct fl_packet p;
+    fl_open(&e, ctx, &p);
     return fl_unwrap(&e, &p) == FL_VERDICT_DROP ? XDP_DROP : XDP_PASS;
 }
 

@@ -97,28 +97,20 @@ const char* verdict_text(const fl_decision& d) {
 }
 
 // The outer addresses, from the packet that the core made.
-Json outer_json(const fl_decision& d, const fl_packet& packet) {
-    if (d.action != FL_ACTION_FORWARD || d.forward != FL_FORWARD_IPIP) return nullptr;
-    const auto* eth = static_cast<const fl_eth*>(packet.data);
-    union fl_address source{}, destination{};
-    if (d.outer == 4) {
-        const auto* ip = reinterpret_cast<const fl_ipv4*>(eth + 1);
-        fl_address_from4(&source, ip->source);
-        fl_address_from4(&destination, ip->destination);
-    } else {
-        const auto* ip = reinterpret_cast<const fl_ipv6*>(eth + 1);
-        fl_address_from6(&source, ip->source);
-        fl_address_from6(&destination, ip->destination);
-    }
-    return {{"source", address_text(source)}, {"destination", address_text(destination)}};
+Json outer_json(fl_engine& engine, const fl_decision& d, const fl_packet& packet) {
+    if (d.action != FL_ACTION_FORWARD || !d.outer) return nullptr;
+    fl_scratch& scratch = engine.scratch;
+    const auto length = static_cast<__u32>(static_cast<__u8*>(packet.end) - static_cast<__u8*>(packet.data));
+    fl_parse_ip(&engine, &packet, &scratch, FL_PLACE_IP, d.outer, fl_l3_out(&d), length);
+    Json json{{"source", address_text(scratch.ip.source)}, {"destination", address_text(scratch.ip.destination)}};
+    json["gue_port"] = d.forward == FL_FORWARD_GUE ? Json(fl_ntohs(scratch.ip.ports >> 16)) : Json(nullptr);
+    return json;
 }
 
-Json mtu_json(const fl_decision& d) {
-    if (!d.backend || d.backend->forward == FL_FORWARD_LOCAL) return nullptr;
-    const auto mtu = FL_BACKEND_MTU(tables::load_word(d.backend->state));
-    const auto overhead = d.backend->forward != FL_FORWARD_IPIP ? 0U
-                          : d.outer == 4                        ? FL_OVERHEAD_IPIP4
-                                                                : FL_OVERHEAD_IPIP6;
+Json mtu_json(const tables::BackendStatus* backend, const fl_decision& d) {
+    if (!backend || d.forward == FL_FORWARD_LOCAL) return nullptr;
+    const auto mtu = backend->mtu;
+    const auto overhead = fl_overhead(d.forward, d.outer);
     const auto largest = mtu > overhead ? mtu - overhead : 0;
     return {{"next_hop", mtu},
             {"overhead", overhead},

@@ -11,9 +11,14 @@
  *   __u32 fl_ingress_port(struct fl_engine *e)               port number that the packet came in by
  *   __u64 fl_now_ns(struct fl_engine *e)                     CLOCK_MONOTONIC, precise: compared with roles
  *   __u64 fl_now_coarse_ns(struct fl_engine *e)              the same clock, at most a tick old: stamps, throttles
+ *   __u32 fl_frame_length(e, p)                              bytes of the frame, with what lies in further buffers
  *   int fl_resize(struct fl_engine *e, struct fl_packet *p, int head, __u32 length)
  *       moves the packet's start by `head` bytes (positive = room in front, negative = cut) and makes its length
  *       `length` bytes; refreshes p->data and p->end; 0, or -1 with the packet unusable.
+ *   struct fl_scratch *fl_scratch(struct fl_engine *e)       room for what is worked out about one packet, or NULL
+ *   void fl_parse_frame(e, p, s), void fl_parse_ip(e, p, s, place, at, limit)
+ *       the steps of dataplane/core/parse.h, which an engine may run inline or as functions of their own (the BPF
+ *       verifier then looks at them once, and not at each place that they are used).
  *
  * xdp/access.h (BPF maps) and dataplane/tables/memory_access.h (mapped memory: DPDK, tests, lbctl) are the two there
  * are. */
@@ -22,7 +27,8 @@
 
 #include "dataplane/core/layout.h"
 
-/* A frame from its Ethernet header to its last byte, in one piece. */
+/* A frame from its Ethernet header on. All headers that matter lie in one piece, from data to end; where a driver hands
+ * out several buffers, what follows `end` is only counted (fl_frame_length). */
 struct fl_packet {
     void *data;
     void *end;

@@ -13,8 +13,6 @@
 #define __always_inline inline __attribute__((always_inline))
 #endif
 #define FL_INLINE static __always_inline
-/* Cold steps: a function of its own keeps the steady path's code and registers small. */
-#define FL_COLD static __attribute__((noinline, unused))
 
 #define fl_likely(x) __builtin_expect(!!(x), 1)
 #define fl_unlikely(x) __builtin_expect(!!(x), 0)
@@ -48,6 +46,9 @@ FL_ASSERT(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "Fairlead supports little-e
 #define fl_read_id(p) __atomic_load_n((p), __ATOMIC_CONSUME)
 #define fl_write_once(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
 #endif
+
+/* Hides from the compiler where a number came from, so that it masks or compares it once more, where the verifier sees. */
+#define fl_opaque(x) __asm__ volatile("" : "+r"(x))
 
 /* Keeps clang from merging or reordering packet accesses in a way the verifier cannot follow. */
 #define fl_barrier() __asm__ volatile("" ::: "memory")

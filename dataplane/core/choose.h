@@ -1,43 +1,38 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Pool, hash, slot, backend, next hop: where a packet of a service goes (DESIGN section 5, steps 3 and 5 to 8). */
+/* Service, pool, hash, slot, backend, next hop, port: where a packet for a VIP goes (DESIGN section 5, steps 3 to 8). */
 #ifndef FL_CHOOSE_H
 #define FL_CHOOSE_H
 
-#include "dataplane/core/decision.h"
 #include "dataplane/core/hash.h"
+#include "dataplane/core/index.h"
+#include "dataplane/core/parse.h"
 
-#define FL_OVERHEAD_IPIP4 20u /* RFC 2003: an outer IPv4 header */
-#define FL_OVERHEAD_IPIP6 40u /* RFC 2473: an outer IPv6 header */
-
-FL_INLINE void fl_drop(struct fl_decision *d, enum fl_reason reason) {
-    d->action = FL_ACTION_DROP;
-    d->reason = (__u8)reason;
-}
-
-FL_INLINE void fl_pass(struct fl_decision *d, enum fl_reason reason) {
-    d->action = FL_ACTION_PASS;
-    d->reason = (__u8)reason;
-}
+/* How a packet is refused whose VIP has no service for it, or whose pool has no backend. */
+enum fl_refusal { FL_REFUSE_NOT, FL_REFUSE_SILENTLY, FL_REFUSE_WITH_ANSWER };
 
 /* True when a peer balancer sent the frame: it has been steered once, and is never steered again. */
 FL_INLINE int fl_from_peer(const struct fl_meta *meta, const struct fl_packet *p) {
     const struct fl_eth *eth = (const struct fl_eth *)p->data;
     __u32 count = fl_read_once(&meta->peer_count);
     __u64 source;
-    if (fl_likely(!count)) return 0;
+    if (fl_likely(!count) || !fl_inside(p, eth, sizeof(*eth))) return 0;
     source = fl_mac_word(eth->source);
     for (__u32 i = 0; i < FL_MAX_PEERS && i < count; i++)
         if (fl_read_once(&meta->peers[i]) == source) return 1;
     return 0;
 }
 
-/* Points the decision at pool-local backend `local`. False, with a drop decided, when the tables do not name one. */
-FL_INLINE int fl_set_backend(struct fl_engine *e, const struct fl_pool *pool, __u32 local, struct fl_decision *d) {
+/* Points the decision at pool-local backend `local`. NULL, with a drop decided, when the tables do not name one. */
+FL_INLINE const struct fl_backend *fl_set_backend(struct fl_engine *e, const struct fl_pool *pool, __u32 local,
+                                                  struct fl_decision *d) {
+    const struct fl_backend *backend;
     d->backend_index = fl_read_id(&pool->backend_base) + local;
-    d->backend = fl_at_backends(e, d->backend_index);
-    if (fl_likely(d->backend != (void *)0)) return 1;
-    fl_drop(d, FL_REASON_INTERNAL);
-    return 0;
+    backend = fl_at_backends(e, d->backend_index);
+    if (fl_unlikely(!backend))
+        fl_drop(d, FL_REASON_INTERNAL);
+    else
+        d->chosen = 1;
+    return backend;
 }
 
 /* A packet that was steered before: to this node's own backend, or nowhere. */
@@ -54,24 +49,52 @@ FL_INLINE __u8 fl_family_of(const union fl_address *a) {
     return !a->halves[0] && a->words[2] == fl_htonl(0xffff) ? 4 : 6;
 }
 
-/* Next hop and port of d->backend, and whether the packet may and will fit. */
-FL_INLINE void fl_choose_path(struct fl_engine *e, const struct fl_flow *flow, struct fl_decision *d) {
-    __u64 state = fl_read_id(&d->backend->state);
-    __u32 overhead = 0;
+/* Bytes that a tunnel puts in front of a packet: an outer IPv4 (RFC 2003) or IPv6 (RFC 2473) header, and for GUE a UDP
+ * header. `outer` is the family of the tunnel, 0 = none. */
+FL_INLINE __u32 fl_overhead(__u8 forward, __u8 outer) {
+    const __u32 udp = forward == FL_FORWARD_GUE ? sizeof(struct fl_udp) : 0;
+    if (!outer) return 0;
+    return udp + (outer == 4 ? sizeof(struct fl_ipv4) : sizeof(struct fl_ipv6));
+}
+
+/* The way out of a port: by which device, and with which tags (layout.h, FL_PORT_WAY). `in` is the port that the packet
+ * came in by, number `number_in`. */
+FL_INLINE void fl_take_way(const struct fl_port *in, __u32 number_in, const struct fl_port *out, __u32 number_out,
+                           struct fl_decision *d) {
+    const __u64 way = fl_read_once(&out->way);
+    const __u32 bond = FL_PORT_BOND(way), vlan = FL_PORT_VLAN_OUT(way);
+    d->source_mac = fl_read_once(&out->mac);
+    d->port = (__u16)number_out;
+    if (fl_likely(way == FL_PORT_WAY_AS_IT_CAME)) return;
+    if (FL_PORT_DEVICE(way)) d->port = (__u16)FL_PORT_DEVICE(way);
+    if (bond && in && FL_PORT_BOND(fl_read_once(&in->way)) == bond) d->port = (__u16)number_in;
+    if (vlan == FL_VLAN_NONE) return;
+    /* The priority stays (IEEE 802.1Q section 6.9.1); a second tag was the old VLAN's affair. */
+    d->tag[0] = fl_htons(FL_ETHERTYPE_VLAN) |
+                ((d->tags ? d->tag[0] & ((__u32)fl_htons((__u16)~FL_VLAN_ID) << 16) : 0) | ((__u32)fl_htons(vlan) << 16));
+    d->tags = vlan ? 1 : 0;
+}
+
+/* Next hop and port of the backend, and whether the packet may and will fit. */
+FL_INLINE void fl_choose_path(struct fl_engine *e, const struct fl_meta *meta, const struct fl_ip *ip,
+                              const struct fl_backend *backend, struct fl_decision *d) {
+    const __u64 state = fl_read_id(&backend->state);
+    const __u32 number_in = fl_ingress_port(e);
     const struct fl_nexthop *hop;
-    const struct fl_port *port;
+    const struct fl_port *in, *out;
+    __u32 overhead = 0, number;
     __u64 word;
 
-    d->forward = d->backend->forward;
+    d->forward = backend->forward;
     if (d->forward == FL_FORWARD_LOCAL) {
         d->action = FL_ACTION_LOCAL;
         return;
     }
-    if (flow->ttl <= 1) return fl_drop(d, FL_REASON_TTL_EXPIRED);
-    if (d->forward == FL_FORWARD_IPIP) {
-        d->outer = fl_family_of(&d->backend->address);
-        overhead = d->outer == 4 ? FL_OVERHEAD_IPIP4 : FL_OVERHEAD_IPIP6;
-        if (fl_unlikely(!(d->outer == 4 ? d->meta->encap4.words[3] : d->meta->encap6.words[0])))
+    if (ip->ttl <= 1) return fl_drop(d, FL_REASON_TTL_EXPIRED);
+    if (d->forward == FL_FORWARD_IPIP || d->forward == FL_FORWARD_GUE) {
+        d->outer = fl_family_of(&backend->address);
+        overhead = fl_overhead(d->forward, d->outer);
+        if (fl_unlikely(!(d->outer == 4 ? meta->encap4.words[3] : meta->encap6.words[0])))
             return fl_drop(d, FL_REASON_NO_TUNNEL);
     } else if (fl_unlikely(d->forward != FL_FORWARD_L2DSR)) {
         return fl_drop(d, FL_REASON_NO_TUNNEL);
@@ -79,34 +102,90 @@ FL_INLINE void fl_choose_path(struct fl_engine *e, const struct fl_flow *flow, s
     hop = fl_at_nexthops(e, FL_BACKEND_NEXTHOP(state));
     word = hop ? fl_read_id(&hop->word) : 0;
     if (fl_unlikely(!word)) return fl_drop(d, FL_REASON_NO_NEIGHBOUR);
-    if (fl_unlikely(flow->length + overhead > FL_BACKEND_MTU(state))) {
+    if (fl_unlikely(ip->length + overhead > FL_BACKEND_MTU(state))) {
         d->mtu = (__u16)(FL_BACKEND_MTU(state) > overhead ? FL_BACKEND_MTU(state) - overhead : 0);
         return fl_drop(d, FL_REASON_TOO_BIG);
     }
     /* Most packets leave as they came: guessing so, the port's entry is fetched without waiting for the next hop's. */
-    port = fl_at_ports(e, fl_ingress_port(e));
-    if (fl_unlikely(FL_NEXTHOP_PORT(word) != fl_ingress_port(e))) port = fl_at_ports(e, FL_NEXTHOP_PORT(word));
-    if (fl_unlikely(!port || !port->ifindex)) return fl_drop(d, FL_REASON_NO_PORT);
+    out = in = fl_at_ports(e, number_in);
+    number = FL_NEXTHOP_PORT(word);
+    if (fl_unlikely(number != number_in)) out = fl_at_ports(e, number);
+    if (fl_unlikely(!out || !out->ifindex)) return fl_drop(d, FL_REASON_NO_PORT);
     d->action = FL_ACTION_FORWARD;
-    d->port = (__u16)FL_NEXTHOP_PORT(word);
     d->destination_mac = FL_NEXTHOP_MAC(word);
-    d->source_mac = port->mac;
+    fl_take_way(in, number_in, out, number, d);
 }
 
-/* The slot of a flow and what it names. `affinity_hash` is H, or the client's own with affinity "client-ip". */
-FL_INLINE void fl_choose_slot(struct fl_engine *e, const struct fl_pool *pool, __u64 affinity_hash,
-                              const struct fl_flow *flow, struct fl_decision *d) {
+/* The slot of a flow and what it names. `affinity_hash` is H, or the client's own with affinity "client-ip". Returns the
+ * backend, where there is one. */
+FL_INLINE const struct fl_backend *fl_choose_slot(struct fl_engine *e, const struct fl_meta *meta,
+                                                  const struct fl_pool *pool, __u64 affinity_hash,
+                                                  const struct fl_ip *ip, struct fl_decision *d) {
     __u64 slots = fl_read_id(&pool->slots);
+    const struct fl_backend *backend;
     const struct fl_slot_line *line;
     __u32 owner;
 
     d->slot = (__u32)affinity_hash & FL_SLOTS_MASK(slots);
     line = fl_at_slots(e, (FL_SLOTS_BASE(slots) + d->slot) / FL_SLOTS_PER_LINE);
-    if (fl_unlikely(!line)) return fl_drop(d, FL_REASON_INTERNAL);
+    if (fl_unlikely(!line)) {
+        fl_drop(d, FL_REASON_INTERNAL);
+        return (void *)0;
+    }
     d->slot_word = fl_read_id(&line->words[d->slot % FL_SLOTS_PER_LINE]);
     owner = FL_SLOT_OWNER(d->slot_word);
-    if (fl_unlikely(owner == FL_NO_BACKEND)) return fl_drop(d, FL_REASON_ALL_DOWN);
-    if (fl_set_backend(e, pool, owner, d)) fl_choose_path(e, flow, d);
+    if (fl_unlikely(owner == FL_NO_BACKEND)) {
+        fl_drop(d, FL_REASON_ALL_DOWN);
+        return (void *)0;
+    }
+    backend = fl_set_backend(e, pool, owner, d);
+    if (fl_likely(backend != (void *)0)) fl_choose_path(e, meta, ip, backend, d);
+    return backend;
+}
+
+/* A packet of the service that is d->service, or of none: which backend, or how it is refused. ip->family is a constant
+ * at the calls of the steady path. *chosen is the backend of a packet that is forwarded. */
+FL_INLINE enum fl_refusal fl_choose(struct fl_engine *e, const struct fl_meta *meta, const struct fl_packet *p,
+                                    const struct fl_ip *ip, const struct fl_vip *vip, struct fl_decision *d,
+                                    const struct fl_backend **chosen) {
+    const struct fl_service *service;
+    const struct fl_pool *pool;
+    __u64 affinity;
+    __u32 flags;
+
+    d->service =
+        fl_find_service(e, meta, &ip->destination, d->vip, (__be16)(ip->ports >> 16), ip->protocol, &service);
+    if (fl_unlikely(!d->service)) {
+        const __u32 vip_flags = fl_read_once(&vip->flags);
+        if (vip_flags & FL_VIP_LOCAL) {
+            fl_pass(d, FL_REASON_LOCAL_VIP);
+            return FL_REFUSE_NOT;
+        }
+        fl_drop(d, FL_REASON_UNLISTED);
+        return vip_flags & FL_VIP_RESET ? FL_REFUSE_WITH_ANSWER : FL_REFUSE_SILENTLY;
+    }
+    d->pool = service->pool;
+    pool = fl_at_pools(e, d->pool);
+    if (fl_unlikely(!pool)) {
+        fl_drop(d, FL_REASON_INTERNAL);
+        return FL_REFUSE_NOT;
+    }
+    if (fl_unlikely(fl_from_peer(meta, p))) {
+        fl_choose_local(e, pool, d);
+        return FL_REFUSE_NOT;
+    }
+    flags = fl_read_once(&pool->flags);
+    if (ip->family == 4) {
+        d->hash = fl_hash_flow4(meta, ip->source.words[3], ip->destination.words[3], ip->ports, ip->protocol);
+        affinity = flags & FL_POOL_CLIENT_IP ? fl_hash_client4(meta, ip->source.words[3]) : d->hash;
+    } else {
+        d->hash = fl_hash_flow6(meta, ip->source.words, ip->destination.words, ip->ports, ip->protocol);
+        affinity = flags & FL_POOL_CLIENT_IP ? fl_hash_client6(meta, ip->source.words) : d->hash;
+    }
+    *chosen = fl_choose_slot(e, meta, pool, affinity, ip, d);
+    if (fl_likely(d->action != FL_ACTION_DROP)) return FL_REFUSE_NOT;
+    if (d->reason != FL_REASON_ALL_DOWN) return FL_REFUSE_NOT;
+    return flags & FL_POOL_ALL_DOWN_RESET ? FL_REFUSE_WITH_ANSWER : FL_REFUSE_SILENTLY;
 }
 
 #endif

@@ -35,12 +35,12 @@ FL_INLINE __u64 fl_nh_pair(const struct fl_meta *meta, __u32 i, __u32 a, __u32 b
 
 /* ports: source port in the low half, destination in the high, both as they lie in the packet. */
 FL_INLINE __u64 fl_hash_flow4(const struct fl_meta *meta, __be32 source, __be32 destination, __u32 ports,
-                              __u8 protocol) {
+                              __u32 protocol) {
     return fl_hash_finish(meta, fl_nh_pair(meta, 0, source, ports) + fl_nh_pair(meta, 1, destination, protocol));
 }
 
 FL_INLINE __u64 fl_hash_flow6(const struct fl_meta *meta, const __be32 source[4], const __be32 destination[4],
-                              __u32 ports, __u8 protocol) {
+                              __u32 ports, __u32 protocol) {
     return fl_hash_finish(meta, fl_nh_pair(meta, 0, source[0], source[1]) + fl_nh_pair(meta, 1, source[2], source[3]) +
                                     fl_nh_pair(meta, 2, destination[0], destination[1]) +
                                     fl_nh_pair(meta, 3, destination[2], destination[3]) +

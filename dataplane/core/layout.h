@@ -14,7 +14,7 @@
 #include "dataplane/core/reasons.h"
 
 #define FL_MAGIC 0x644c4646u /* "FFLd" */
-#define FL_ABI 2u            /* one up whenever anything in this file changes shape or meaning */
+#define FL_ABI 3u            /* one up whenever anything in this file changes shape or meaning */
 
 #define FL_NAME_BYTES 64  /* of an entry in the name table, with the terminating zero */
 #define FL_MAX_PEERS 16   /* other balancers that meta can name; a fleet with local backends is smaller still */
@@ -82,6 +82,8 @@ struct fl_meta {
     __u32 answers_per_second; /* word: per CPU; 0 = none (RST, unreachable, echo) */
     /* Steered once: the MAC addresses of the other balancers, as 48-bit words (fl_mac_word). */
     __u64 peers[FL_MAX_PEERS];
+    __u64 gue_port; /* word: the UDP port that GUE is unwrapped on, __be16 in the low half; 0 = none */
+    __u64 reserved_word;
     union fl_address node4, node6; /* this node's own addresses; zero where it has none */
     struct fl_source sources[FL_MAX_SOURCES];
     /* What the data path never reads. */
@@ -95,7 +97,7 @@ struct fl_meta {
     __u32 engine;                 /* word: enum fl_engine_kind */
     __u64 config_digest;
     struct fl_limits limits;
-    __u8 reserved[104];
+    __u8 reserved[88];
 };
 FL_ASSERT(sizeof(struct fl_meta) == 1024, "meta");
 
@@ -114,7 +116,10 @@ struct fl_vip { /* the address is immutable */
     union fl_address address;
     __u32 flags; /* word: FL_VIP_* */
     __u32 role;  /* word: index of its role word */
-    __u32 reserved[2];
+    /* A later fragment has no ports. Where all TCP (UDP) services of the VIP share one pool with affinity "client-ip",
+     * it needs none: this is the id of one of these services. 0 = fragments follow their first (fragments.h). */
+    __u32 client_tcp; /* word */
+    __u32 client_udp; /* word */
 };
 FL_ASSERT(sizeof(struct fl_vip) == 32, "vip");
 
@@ -135,6 +140,7 @@ FL_ASSERT(sizeof(struct fl_service) == 16, "service");
 /* fl_pool.flags */
 #define FL_POOL_CLIENT_IP 1u      /* affinity = "client-ip" */
 #define FL_POOL_ALL_DOWN_RESET 2u /* what a slot without an owner means: refuse, else drop */
+#define FL_POOL_TOO_BIG_PASS 4u   /* too_big = "pass": IPv4 without DF that does not fit goes to the host, else drop */
 
 #define FL_SLOTS_WORD(base, mask) ((__u64)(__u32)(base) | ((__u64)(__u32)(mask) << 32))
 #define FL_SLOTS_BASE(word) ((__u32)(word))
@@ -209,6 +215,8 @@ struct fl_nexthop {
 #define FL_NEXTHOP_MAC(word) ((word) & 0xffffffffffffULL)
 #define FL_NEXTHOP_PORT(word) ((__u32)((word) >> 48))
 
+/* A port is a way in or out, not only a device: one interface has as many ports as there are VLANs behind it, and a
+ * bond one port that any of its slaves is good for. */
 struct fl_port { /* index = port number, from 1; ifindex 0 = none */
     __u64 mac;   /* as a next hop's MAC */
     __u32 ifindex;
@@ -216,9 +224,27 @@ struct fl_port { /* index = port number, from 1; ifindex 0 = none */
     __u32 saved_features; /* what attaching switched off and detaching restores: FL_FEATURE_* */
     __u32 mode;           /* enum fl_engine_kind it is attached in */
     char name[16];
-    __u64 reserved[3];
+    __u64 way;   /* word: FL_PORT_WAY */
+    __u32 flags; /* word: FL_PORT_* */
+    __u32 reserved32;
+    __u64 reserved;
 };
 FL_ASSERT(sizeof(struct fl_port) == 64, "port");
+#define FL_PORT_FRAMES 1u /* attached so that frames of several buffers come whole (xdp.frags) */
+
+/* device: the port whose interface frames leave by; 0 = itself. bond: not 0, and equal on all ports of one bond: a frame
+ * that came in by one of them leaves by that one. vlan_in: the outermost VLAN id that frames for VIPs carry on this port;
+ * 0 = untagged alone, FL_VLAN_NONE = whatever they carry. vlan_out: the VLAN id that frames leave with: 0 = untagged,
+ * FL_VLAN_NONE = the tags that they came with. */
+#define FL_PORT_WAY(device, bond, vlan_in, vlan_out)                                                      \
+    ((__u64)((device) & 0xffff) | ((__u64)((bond) & 0xffff) << 16) | ((__u64)((vlan_in) & 0xfff) << 32) | \
+     ((__u64)((vlan_out) & 0xfff) << 44))
+#define FL_PORT_DEVICE(way) ((__u32)(way) & 0xffff)
+#define FL_PORT_BOND(way) ((__u32)((way) >> 16) & 0xffff)
+#define FL_PORT_VLAN_IN(way) ((__u32)((way) >> 32) & 0xfff)
+#define FL_PORT_VLAN_OUT(way) ((__u32)((way) >> 44) & 0xfff)
+#define FL_VLAN_NONE 0xfffu /* IEEE 802.1Q reserves this id */
+#define FL_PORT_WAY_AS_IT_CAME FL_PORT_WAY(0, 0, FL_VLAN_NONE, FL_VLAN_NONE)
 #define FL_FEATURE_LRO 1u
 #define FL_FEATURE_GRO 2u
 #define FL_FEATURE_RXVLAN 4u
@@ -226,6 +252,14 @@ FL_ASSERT(sizeof(struct fl_port) == 64, "port");
 struct fl_pin_bucket { /* DESIGN section 4 "pins"; words are laid out in dataplane/core/pins.h when it comes */
     __u64 words[FL_BUCKET_WORDS];
 };
+
+/* First fragments, eight to a bucket: what their later ones lack is their ports. A key word is {signature 32 (high),
+ * ports 32}, beside it stands {protocol 32 (high), time 32 in units of 2^32 ns} (dataplane/core/fragments.h). */
+struct fl_fragment_bucket {
+    __u64 keys[FL_BUCKET_WORDS];
+    __u64 times[FL_BUCKET_WORDS];
+};
+FL_ASSERT(sizeof(struct fl_fragment_bucket) == 128, "fragments");
 
 /* One counter. Index within a stride: reasons, then services by id, then backends by global index. */
 struct fl_counter { /* never zeroed: the table of baselines holds what to take off the sum over strides, per index
@@ -269,26 +303,26 @@ struct fl_name {
 /* X(table, element struct, number of elements as an expression over `l`, a const struct fl_limits *).
  * Index tables hold two indexes side by side, so that a new one is built beside the one in use; with one bucket a key,
  * eight words a bucket, a bucket overflows about once in a million, and then the builder takes another seed. */
-#define FL_TABLE_LIST(X)                                               \
-    X(meta, struct fl_meta, 1u)                                        \
-    X(roles, struct fl_role, l->roles)                                 \
-    X(vip_index, struct fl_index_bucket, 2u * l->vips)                 \
-    X(vips, struct fl_vip, l->vips)                                    \
-    X(service_index, struct fl_index_bucket, 2u * l->services)         \
-    X(services, struct fl_service, l->services)                        \
-    X(pools, struct fl_pool, l->pools)                                 \
-    X(slots, struct fl_slot_line, l->slots / FL_SLOTS_PER_LINE)        \
-    X(stamps, struct fl_stamp, l->slots)                               \
-    X(backends, struct fl_backend, l->backends)                        \
-    X(nexthops, struct fl_nexthop, l->nexthops)                        \
-    X(ports, struct fl_port, l->ports)                                 \
-    X(pins, struct fl_pin_bucket, l->pins / FL_BUCKET_WORDS)           \
-    X(fragments, struct fl_pin_bucket, l->fragments / FL_BUCKET_WORDS) \
-    X(counters, struct fl_counter, l->strides* FL_COUNTER_STRIDE(l))   \
-    X(baselines, struct fl_counter, FL_COUNTER_STRIDE(l))              \
-    X(throttles, struct fl_throttle, l->strides)                       \
-    X(rings, struct fl_ring_line, l->rings)                            \
-    X(workers, struct fl_worker, FL_MAX_WORKERS)                       \
+#define FL_TABLE_LIST(X)                                                    \
+    X(meta, struct fl_meta, 1u)                                             \
+    X(roles, struct fl_role, l->roles)                                      \
+    X(vip_index, struct fl_index_bucket, 2u * l->vips)                      \
+    X(vips, struct fl_vip, l->vips)                                         \
+    X(service_index, struct fl_index_bucket, 2u * l->services)              \
+    X(services, struct fl_service, l->services)                             \
+    X(pools, struct fl_pool, l->pools)                                      \
+    X(slots, struct fl_slot_line, l->slots / FL_SLOTS_PER_LINE)             \
+    X(stamps, struct fl_stamp, l->slots)                                    \
+    X(backends, struct fl_backend, l->backends)                             \
+    X(nexthops, struct fl_nexthop, l->nexthops)                             \
+    X(ports, struct fl_port, l->ports)                                      \
+    X(pins, struct fl_pin_bucket, l->pins / FL_BUCKET_WORDS)                \
+    X(fragments, struct fl_fragment_bucket, l->fragments / FL_BUCKET_WORDS) \
+    X(counters, struct fl_counter, l->strides* FL_COUNTER_STRIDE(l))        \
+    X(baselines, struct fl_counter, FL_COUNTER_STRIDE(l))                   \
+    X(throttles, struct fl_throttle, l->strides)                            \
+    X(rings, struct fl_ring_line, l->rings)                                 \
+    X(workers, struct fl_worker, FL_MAX_WORKERS)                            \
     X(names, struct fl_name, l->names)
 
 #endif

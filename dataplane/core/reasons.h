@@ -10,6 +10,9 @@
 #define FL_REASON_LIST(X)                                                                                             \
     X(NOT_VIP, PASSED, "not_vip", "not for a VIP")                                                                    \
     X(LOCAL_VIP, PASSED, "local_vip", "for a VIP of this node's own, on a port that no service lists")                \
+    X(OTHER_VLAN, PASSED, "other_vlan", "to a VIP's address, but on a VLAN that the VIP is not on: somebody else's")  \
+    X(TOO_BIG_PASSED, PASSED, "too_big_passed",                                                                       \
+      "IPv4 without DF, too big for its backend: given to the host (too_big = \"pass\")")                             \
     X(DECAPSULATED, PASSED, "decapsulated", "unwrapped for this node's own VIP")                                      \
     X(ARP, ANSWERED, "arp", "ARP request for a VIP")                                                                  \
     X(ND, ANSWERED, "nd", "neighbour solicitation for a VIP")                                                         \
@@ -29,7 +32,11 @@
     X(TOO_BIG, DROPPED, "too_big",                                                                                    \
       "larger than the next hop's MTU once encapsulated, and to be fragmented on the way")                            \
     X(SUPERFRAME, DROPPED, "superframe",                                                                              \
-      "larger than its interface's MTU: merged by GRO or LRO, and too big for the next hop")                          \
+      "larger than its interface's MTU: merged by TSO of the sender beside us, GRO or LRO, and too big for the next " \
+      "hop")                                                                                                          \
+    X(CHECKSUM_OFFLOAD, DROPPED, "checksum_offload",                                                                  \
+      "TCP SYN whose checksum its sender left to an offload: switch tx off on the veth or tap peer (ethtool -K PEER " \
+      "tx off)")                                                                                                      \
     X(NO_HEADROOM, DROPPED, "no_headroom", "the driver left no room to encapsulate")                                  \
     X(ANSWER_LIMITED, DROPPED, "answer_limited", "an answer was due, but the rate limit of answers was reached")      \
     X(NOT_ANSWERABLE, DROPPED, "not_answerable",                                                                      \
@@ -37,11 +44,11 @@
     X(DECAP_REFUSED, DROPPED, "decap_refused", "encapsulated to a VIP by a source that is not configured")            \
     X(DECAP_ECN, DROPPED, "decap_ecn", "congestion marked on a tunnel whose packet cannot carry the mark (RFC 6040)") \
     X(NO_TUNNEL, DROPPED, "no_tunnel", "the backend is behind a tunnel for which this node has no address")           \
-    X(VLAN, DROPPED, "vlan", "for a VIP, VLAN-tagged: not handled in this version")                                   \
-    X(FRAGMENT, DROPPED, "fragment", "for a VIP, fragmented: not handled in this version")                            \
-    X(IP_OPTIONS, DROPPED, "ip_options", "for a VIP, with IPv4 options: not handled in this version")                 \
-    X(EXTENSION_HEADER, DROPPED, "extension_header",                                                                  \
-      "for a VIP, with IPv6 extension headers: not handled in this version")                                          \
+    X(FRAGMENT_ORPHAN, DROPPED, "fragment_orphan",                                                                    \
+      "a later fragment whose first has not come by: its ports are not known")                                        \
+    X(EXTENSION_CHAIN, DROPPED, "extension_chain",                                                                    \
+      "for a VIP, with more IPv6 extension headers than are looked through")                                          \
+    X(SOURCE_ROUTE, DROPPED, "source_route", "for a VIP, source-routed (RFC 7126, RFC 5095)")                         \
     X(ICMP, DROPPED, "icmp", "ICMP for a VIP that is neither echo nor an error about one of its connections")         \
     X(INTERNAL, DROPPED, "internal", "a table entry that a packet led to does not exist: a defect, please report")
 

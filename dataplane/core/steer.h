@@ -8,31 +8,65 @@
 
 #include "dataplane/core/answer.h"
 #include "dataplane/core/classify.h"
-#include "dataplane/core/rewrite.h"
+#include "dataplane/core/plain.h"
 
-/* Acts on *d: rewrites the packet and says what the engine shall do with it; *port is where to transmit. A packet that
- * cannot be made room for becomes a drop, in *d too. */
+/* Fills *d: the steady path first, and whatever it does not take by the long way. Changes neither the packet nor any
+ * table but this CPU's rate limit of answers. */
+FL_INLINE void fl_decide(struct fl_engine *e, const struct fl_packet *p, struct fl_decision *d) {
+    const struct fl_meta *meta = fl_at_meta(e, 0);
+    const struct fl_backend *backend;
+    struct fl_scratch *s = fl_scratch(e);
+    fl_begin(d, fl_frame_length(e, p));
+    if (!meta || !s || fl_decide_plain(e, meta, p, d, &backend)) return;
+    fl_begin(d, fl_frame_length(e, p));
+    fl_decide_any(e, meta, p, s, d);
+}
+
+/* A front-end node's decision: what its balancers send it is unwrapped, everything else is the host's. */
+FL_INLINE void fl_decide_unwrap(struct fl_engine *e, const struct fl_meta *meta, const struct fl_packet *p,
+                                struct fl_scratch *s, struct fl_decision *d) {
+    __u8 family;
+    fl_parse_frame(e, p, s);
+    d->tags = s->frame.tags;
+    d->tag[0] = s->frame.tag[0];
+    d->tag[1] = s->frame.tag[1];
+    if (s->frame.type == fl_htons(FL_ETHERTYPE_IPV4))
+        family = 4;
+    else if (s->frame.type == fl_htons(FL_ETHERTYPE_IPV6))
+        family = 6;
+    else
+        return;
+    fl_parse_ip(e, p, s, FL_PLACE_IP, family, s->frame.l3, s->frame.length);
+    fl_decide_tunnel(e, meta, p, s, d);
+}
+
+/* What could not be made room for is dropped, in *d too. */
+FL_INLINE enum fl_verdict fl_acted(int failed, enum fl_verdict verdict, struct fl_decision *d) {
+    if (fl_likely(!failed)) return verdict;
+    fl_drop(d, FL_REASON_NO_HEADROOM);
+    return FL_VERDICT_DROP;
+}
+
+/* Rewrites what is decided to be forwarded to `backend`; *port is where to transmit. */
+FL_INLINE enum fl_verdict fl_act_forward(struct fl_engine *e, const struct fl_meta *meta,
+                                         const struct fl_backend *backend, struct fl_packet *p, struct fl_decision *d,
+                                         __u32 *port) {
+    *port = d->port;
+    return fl_acted(fl_apply_forward(e, meta, backend, p, d), FL_VERDICT_TRANSMIT, d);
+}
+
+/* Acts on *d: rewrites the packet and says what the engine shall do with it; *port is where to transmit. */
 FL_INLINE enum fl_verdict fl_act(struct fl_engine *e, struct fl_packet *p, struct fl_decision *d, __u32 *port) {
-    int failed = 0;
-    enum fl_verdict verdict = FL_VERDICT_PASS;
-    if (fl_likely(d->action == FL_ACTION_FORWARD)) {
-        *port = d->port;
-        failed = fl_apply_forward(e, p, d);
-        verdict = FL_VERDICT_TRANSMIT;
-    } else if (d->action == FL_ACTION_ANSWER) {
+    const struct fl_meta *meta = fl_at_meta(e, 0);
+    const struct fl_backend *backend = fl_at_backends(e, d->backend_index);
+    if (!meta || !backend) return FL_VERDICT_PASS; /* without tables every packet is the host's */
+    if (fl_likely(d->action == FL_ACTION_FORWARD)) return fl_act_forward(e, meta, backend, p, d, port);
+    if (d->action == FL_ACTION_DROP) return FL_VERDICT_DROP;
+    if (d->action == FL_ACTION_ANSWER) {
         *port = fl_ingress_port(e);
-        failed = fl_apply_answer(e, p, d);
-        verdict = FL_VERDICT_TRANSMIT;
-    } else if (d->action == FL_ACTION_DROP) {
-        verdict = FL_VERDICT_DROP;
-    } else if (d->unwrap) {
-        failed = fl_apply_unwrap(e, p, d);
+        return fl_acted(fl_apply_answer(e, p, d), FL_VERDICT_TRANSMIT, d);
     }
-    if (fl_unlikely(failed)) {
-        fl_drop(d, FL_REASON_NO_HEADROOM);
-        verdict = FL_VERDICT_DROP;
-    }
-    return verdict;
+    return d->unwrap ? fl_acted(fl_apply_unwrap(e, p, d), FL_VERDICT_PASS, d) : FL_VERDICT_PASS;
 }
 
 /* Every packet ends in exactly one place: its service and backend, or one reason. */
@@ -45,34 +79,31 @@ FL_INLINE void fl_count_decision(struct fl_engine *e, const struct fl_decision *
     }
 }
 
-FL_INLINE enum fl_verdict fl_steer(struct fl_engine *e, struct fl_packet *p, __u32 *port) {
-    struct fl_decision d;
-    enum fl_verdict verdict;
-    fl_decide(e, p, &d);
-    verdict = fl_act(e, p, &d, port);
-    fl_count_decision(e, &d);
+/* Acts, counts, and remembers a first fragment that went its way. */
+FL_INLINE enum fl_verdict fl_finish(struct fl_engine *e, struct fl_packet *p, struct fl_decision *d, __u32 *port) {
+    const enum fl_verdict verdict = fl_act(e, p, d, port);
+    const struct fl_meta *meta = fl_at_meta(e, 0);
+    fl_count_decision(e, d);
+    if (fl_unlikely(d->remember) && meta && (d->action == FL_ACTION_FORWARD || d->action == FL_ACTION_LOCAL))
+        fl_remember_fragment(e, meta, d);
     return verdict;
 }
 
-/* A front-end node's whole program: unwrap what its balancers send it, pass everything else. */
-FL_INLINE enum fl_verdict fl_unwrap(struct fl_engine *e, struct fl_packet *p) {
-    const struct fl_eth *eth = (const struct fl_eth *)p->data;
+FL_INLINE enum fl_verdict fl_steer(struct fl_engine *e, struct fl_packet *p, __u32 *port) {
     struct fl_decision d;
-    enum fl_verdict verdict;
-    __u32 port = 0;
+    fl_decide(e, p, &d);
+    return fl_finish(e, p, &d, port);
+}
 
-    __builtin_memset(&d, 0, sizeof(d));
-    fl_pass(&d, FL_REASON_NOT_VIP);
-    d.frame = (__u32)((const __u8 *)p->end - (const __u8 *)p->data);
-    d.meta = fl_at_meta(e, 0);
-    if (!d.meta || !fl_inside(p, eth, sizeof(*eth))) return FL_VERDICT_PASS;
-    if (eth->type == fl_htons(FL_ETHERTYPE_IPV4))
-        fl_decide_tunnel(e, p, 4, &d);
-    else if (eth->type == fl_htons(FL_ETHERTYPE_IPV6))
-        fl_decide_tunnel(e, p, 6, &d);
-    verdict = fl_act(e, p, &d, &port);
-    fl_count_decision(e, &d);
-    return verdict;
+/* A front-end node's whole program. */
+FL_INLINE enum fl_verdict fl_unwrap(struct fl_engine *e, struct fl_packet *p) {
+    const struct fl_meta *meta = fl_at_meta(e, 0);
+    struct fl_scratch *s = fl_scratch(e);
+    struct fl_decision d;
+    __u32 port = 0;
+    fl_begin(&d, fl_frame_length(e, p));
+    if (meta && s) fl_decide_unwrap(e, meta, p, s, &d);
+    return fl_finish(e, p, &d, &port);
 }
 
 #endif

@@ -26,6 +26,8 @@
 #define FL_PROTO_ICMPV6 58
 #define FL_PROTO_DSTOPTS 60
 
+#define FL_VLAN_ID 0x0fff /* of a tag's control information, host order */
+
 struct fl_eth { /* IEEE 802.3 */
     __u8 destination[6];
     __u8 source[6];
@@ -58,6 +60,10 @@ struct fl_ipv4 { /* RFC 791 section 3.1 */
 #define FL_IPV4_DF 0x4000
 #define FL_IPV4_MF 0x2000
 #define FL_IPV4_OFFSET 0x1fff
+#define FL_IPV4_OPTION_END 0
+#define FL_IPV4_OPTION_NOP 1
+#define FL_IPV4_OPTION_LSRR 131 /* loose source route */
+#define FL_IPV4_OPTION_SSRR 137 /* strict */
 
 #define FL_IPV6_MTU 1280 /* what every link carries: RFC 8200 section 5 */
 struct fl_ipv6 {         /* RFC 8200 section 3 */
@@ -70,6 +76,22 @@ struct fl_ipv6 {         /* RFC 8200 section 3 */
     __be32 source[4];
     __be32 destination[4];
 } FL_WIRE;
+
+struct fl_extension { /* RFC 8200 section 4: what hop-by-hop, routing and destination headers begin with */
+    __u8 next;
+    __u8 length; /* in units of 8 bytes, without the first; of an authentication header in 4, without the first 2 */
+    __u8 routing_type;
+    __u8 segments_left; /* of a routing header */
+} FL_WIRE;
+
+struct fl_fragment6 { /* RFC 8200 section 4.5 */
+    __u8 next;
+    __u8 reserved;
+    __be16 offset; /* in units of 8 bytes in the high 13 bits; the lowest bit: more follow */
+    __be32 id;
+} FL_WIRE;
+#define FL_IPV6_MF 0x0001
+#define FL_IPV6_OFFSET 0xfff8
 
 struct fl_tcp { /* RFC 9293 section 3.1 */
     __be16 source;
@@ -93,6 +115,16 @@ struct fl_udp { /* RFC 768 */
     __be16 length;
     __be16 checksum;
 } FL_WIRE;
+
+/* Generic UDP encapsulation (draft-ietf-intarea-gue section 3.1). The first two bits of what follows the UDP header are the
+ * variant: 0 has this header and 4 * (first & 31) bytes of options; 1 is an IP packet itself, known by its version. */
+struct fl_gue {
+    __u8 first;
+    __u8 protocol;
+    __be16 flags;
+} FL_WIRE;
+#define FL_GUE_CONTROL 0x20
+#define FL_GUE_LENGTH 0x1f
 
 struct fl_icmp { /* RFC 792, RFC 4443: both families */
     __u8 type;
@@ -141,6 +173,7 @@ struct fl_nd { /* RFC 4861 sections 4.3 and 4.4, with one link-layer address opt
 #define FL_ND_FLAG_OVERRIDE 0x20000000u
 
 FL_ASSERT(sizeof(struct fl_eth) == 14 && sizeof(struct fl_ipv4) == 20 && sizeof(struct fl_ipv6) == 40, "wire");
+FL_ASSERT(sizeof(struct fl_extension) == 4 && sizeof(struct fl_fragment6) == 8 && sizeof(struct fl_gue) == 4, "wire");
 FL_ASSERT(sizeof(struct fl_tcp) == 20 && sizeof(struct fl_udp) == 8 && sizeof(struct fl_icmp) == 8, "wire");
 FL_ASSERT(sizeof(struct fl_arp) == 28 && sizeof(struct fl_nd) == 32 && sizeof(struct fl_vlan) == 4, "wire");
 

@@ -96,8 +96,7 @@ class BurstWorker {
         }
         for (std::size_t i = 0; i < burst.size(); i++) {
             MbufPacket packet(burst[i]);
-            steered.verdict[i] = fl_act(&engine_, &packet, &decisions[i], &steered.port[i]);
-            fl_count_decision(&engine_, &decisions[i]);
+            steered.verdict[i] = fl_finish(&engine_, &packet, &decisions[i], &steered.port[i]);
         }
     }
 

@@ -5,6 +5,7 @@
 #define FL_MEMORY_ACCESS_H
 
 #include "dataplane/core/access.h"
+#include "dataplane/core/parse.h"
 
 enum fl_table {
 #define FL_X(name, type, count) FL_TABLE_##name,
@@ -27,6 +28,7 @@ struct fl_engine {
     __u64 now_coarse_ns;
     __u32 headroom; /* bytes before, and room after, the packet that fl_resize may use */
     __u32 tailroom;
+    struct fl_scratch scratch;
 };
 
 /* Array elements have the stride of their size rounded up to 8 bytes, as in the kernel (LAB: "Kernel"). */
@@ -52,6 +54,19 @@ FL_INLINE __u32 fl_counter_index_backend(struct fl_engine *e, __u32 index) {
 FL_INLINE __u32 fl_ingress_port(struct fl_engine *e) { return e->ingress_port; }
 FL_INLINE __u64 fl_now_ns(struct fl_engine *e) { return e->now_ns; }
 FL_INLINE __u64 fl_now_coarse_ns(struct fl_engine *e) { return e->now_coarse_ns; }
+FL_INLINE __u32 fl_frame_length(struct fl_engine *e, const struct fl_packet *p) {
+    (void)e;
+    return (__u32)((__u8 *)p->end - (__u8 *)p->data);
+}
+FL_INLINE struct fl_scratch *fl_scratch(struct fl_engine *e) { return &e->scratch; }
+FL_INLINE void fl_parse_frame(struct fl_engine *e, const struct fl_packet *p, struct fl_scratch *s) {
+    fl_parse_frame_step(e, p, &s->frame);
+}
+FL_INLINE void fl_parse_ip(struct fl_engine *e, const struct fl_packet *p, struct fl_scratch *s, enum fl_place place,
+                           __u8 family, __u32 at, __u32 limit) {
+    (void)e;
+    fl_parse_ip_step(p, place, family, at, limit, place == FL_PLACE_IP ? &s->ip : &s->inner);
+}
 
 /* An engine whose packets live elsewhere (DPDK's mbufs) defines FL_MEMORY_OWN_RESIZE and its own fl_resize. */
 #ifndef FL_MEMORY_OWN_RESIZE

@@ -64,7 +64,7 @@ Frame packet4(const char* destination) {
     ip.protocol = FL_PROTO_TCP;
     ip.source = fl_htonl(0x0a000001);
     std::memcpy(&ip.destination, IpAddress::parse(destination)->family_bytes().data(), 4);
-    fl_ipv4_checksum(&ip);
+    ip.checksum = fl_checksum_fold(fl_checksum_words(&ip, 5));
     append(frame, ip);
     append_tcp(frame);
     return frame;

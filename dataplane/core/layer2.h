@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The front of a frame that leaves: Ethernet header and VLAN tags (IEEE 802.1Q, 802.1ad). */
+#ifndef FL_LAYER2_H
+#define FL_LAYER2_H
+
+#include "dataplane/core/parse.h"
+
+FL_INLINE __u32 fl_l3_out(const struct fl_decision *d) {
+    return (__u32)(sizeof(struct fl_eth) + d->tags * sizeof(struct fl_vlan));
+}
+
+/* Writes the front of the frame: d->tags tags, then `type` (host order). False when the frame is too short for it. */
+FL_INLINE int fl_write_layer2(const struct fl_packet *p, const struct fl_decision *d, __u64 destination, __u64 source,
+                              __u16 type) {
+    struct fl_eth *eth = (struct fl_eth *)p->data;
+    __u8 *at = (__u8 *)(eth + 1) - sizeof(__be16);
+    if (!fl_inside(p, eth, sizeof(*eth) + FL_VLAN_TAGS * sizeof(struct fl_vlan))) return 0;
+    fl_mac_store(eth->destination, destination);
+    fl_mac_store(eth->source, source);
+    if (fl_unlikely(d->tags)) {
+        fl_store32(at, d->tag[0]);
+        at += sizeof(struct fl_vlan);
+        if (d->tags > 1) {
+            fl_store32(at, d->tag[1]);
+            at += sizeof(struct fl_vlan);
+        }
+    }
+    *(fl_half *)at = fl_htons(type);
+    return 1;
+}
+
+#endif

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The steady path: an untagged frame, an IP header without options, TCP or UDP behind it, and a backend that it can be
+ * forwarded to. Nearly every packet is like that, and at fixed offsets reading one is cheap. What is not, or ends in
+ * anything else than being forwarded, is left to classify.h, which begins anew; nothing has been written by then. */
+#ifndef FL_PLAIN_H
+#define FL_PLAIN_H
+
+#include "dataplane/core/decap.h"
+
+/* A SYN's checksum is looked at more closely where it is what an offload's user leaves. */
+FL_INLINE int fl_maybe_left(const struct fl_ip *ip, const struct fl_tcp *tcp) {
+    const __u32 length = ip->length - (ip->l4 - ip->at);
+    return tcp->checksum == fl_checksum_unfinished(fl_checksum_pseudo(ip, length));
+}
+
+/* Ports of the TCP or UDP header behind an IP header of `size` bytes. False: not plain. */
+FL_INLINE int fl_plain_ports(const struct fl_packet *p, __u32 size, struct fl_ip *ip, struct fl_decision *d) {
+    const __u8 *l4 = (const __u8 *)p->data + sizeof(struct fl_eth) + size;
+    if (fl_likely(ip->protocol == FL_PROTO_TCP)) {
+        const struct fl_tcp *tcp = (const struct fl_tcp *)l4;
+        if (ip->length < size + sizeof(*tcp) || !fl_inside(p, tcp, sizeof(*tcp))) return 0;
+        ip->ports = fl_load32(tcp);
+        d->syn = (__u8)fl_is_syn(tcp->flags);
+        return !d->syn || !fl_maybe_left(ip, tcp);
+    }
+    if (ip->protocol != FL_PROTO_UDP) return 0;
+    if (ip->length < size + sizeof(struct fl_udp) || !fl_inside(p, l4, sizeof(struct fl_udp))) return 0;
+    ip->ports = fl_load32(l4);
+    return 1;
+}
+
+/* What is left when the headers are known. */
+FL_INLINE int fl_plain_flow(struct fl_engine *e, const struct fl_meta *meta, const struct fl_packet *p, __u32 size,
+                            struct fl_ip *ip, const struct fl_vip *vip, struct fl_decision *d,
+                            const struct fl_backend **backend) {
+    const struct fl_port *in;
+    if (fl_unlikely(ip->length + sizeof(struct fl_eth) > d->frame)) return 0;
+    ip->at = sizeof(struct fl_eth);
+    ip->l4 = (__u16)(ip->at + size);
+    if (!fl_plain_ports(p, size, ip, d)) return 0;
+    in = fl_at_ports(e, fl_ingress_port(e));
+    if (!in || FL_PORT_VLAN_IN(fl_read_once(&in->way)) != FL_VLAN_NONE) return 0;
+    d->family = ip->family;
+    d->length = ip->length;
+    d->l3 = ip->at;
+    d->l4 = ip->l4;
+    d->ports = ip->ports;
+    fl_choose(e, meta, p, ip, vip, d, backend);
+    return d->action == FL_ACTION_FORWARD && !d->tags;
+}
+
+FL_INLINE int fl_plain_ipv4(struct fl_engine *e, const struct fl_meta *meta, const struct fl_packet *p,
+                            struct fl_decision *d, const struct fl_backend **backend) {
+    const struct fl_ipv4 *header = (const struct fl_ipv4 *)((const struct fl_eth *)p->data + 1);
+    const struct fl_vip *vip;
+    struct fl_ip ip;
+    if (!fl_inside(p, header, sizeof(*header))) return 0;
+    fl_address_from4(&ip.destination, fl_load32(&header->destination));
+    d->vip = fl_find_vip(e, meta, &ip.destination, &vip);
+    if (!d->vip) return !fl_may_be_tunnel(meta, header->protocol);
+    if (fl_unlikely(header->version_ihl != 0x45 || header->fragment & fl_htons(FL_IPV4_MF | FL_IPV4_OFFSET))) return 0;
+    fl_address_from4(&ip.source, fl_load32(&header->source));
+    ip.family = 4;
+    ip.protocol = header->protocol;
+    ip.ttl = header->ttl;
+    ip.length = fl_ntohs(header->length);
+    return fl_plain_flow(e, meta, p, sizeof(*header), &ip, vip, d, backend);
+}
+
+FL_INLINE int fl_plain_ipv6(struct fl_engine *e, const struct fl_meta *meta, const struct fl_packet *p,
+                            struct fl_decision *d, const struct fl_backend **backend) {
+    const struct fl_ipv6 *header = (const struct fl_ipv6 *)((const struct fl_eth *)p->data + 1);
+    const struct fl_vip *vip;
+    struct fl_ip ip;
+    if (!fl_inside(p, header, sizeof(*header))) return 0;
+    fl_address_from6(&ip.destination, header->destination);
+    d->vip = fl_find_vip(e, meta, &ip.destination, &vip);
+    /* ICMPv6: a solicitation for a VIP is sent to a group. */
+    if (!d->vip) return header->next != FL_PROTO_ICMPV6 && !fl_may_be_tunnel(meta, header->next);
+    if (fl_unlikely(header->version_class >> 4 != 6)) return 0;
+    fl_address_from6(&ip.source, header->source);
+    ip.family = 6;
+    ip.protocol = header->next;
+    ip.ttl = header->hop_limit;
+    ip.length = fl_ntohs(header->length) + (__u32)sizeof(*header);
+    return fl_plain_flow(e, meta, p, sizeof(*header), &ip, vip, d, backend);
+}
+
+/* True when *d, begun by fl_begin(), is decided: forwarded to *backend, or passed as nobody's. */
+FL_INLINE int fl_decide_plain(struct fl_engine *e, const struct fl_meta *meta, const struct fl_packet *p,
+                              struct fl_decision *d, const struct fl_backend **backend) {
+    const struct fl_eth *eth = (const struct fl_eth *)p->data;
+    if (!fl_inside(p, eth, sizeof(*eth))) return 1;
+    if (fl_likely(eth->type == fl_htons(FL_ETHERTYPE_IPV4))) return fl_plain_ipv4(e, meta, p, d, backend);
+    if (eth->type == fl_htons(FL_ETHERTYPE_IPV6)) return fl_plain_ipv6(e, meta, p, d, backend);
+    return eth->type != fl_htons(FL_ETHERTYPE_ARP) && !fl_is_tag(eth->type);
+}
+
+#endif
