@@ -164,6 +164,7 @@ class Completer {
                                      : called(pool) + " has no backends; expected at least one [[pool.backend]]");
         if (pool.backends.empty()) return;
         check_backends(pool);
+        check_ways(pool);
         check_quorum(pool);
         const auto idle = [](const BackendDraft& backend) { return backend.value.weight == 0; };
         if (std::all_of(pool.backends.begin(), pool.backends.end(), idle))
@@ -185,6 +186,24 @@ class Completer {
             report_.add(pool.backends[kMaxBackendsOfPool].at,
                         called(pool) + " has " + std::to_string(pool.backends.size()) + " backends; expected at most " +
                             std::to_string(kMaxBackendsOfPool));
+    }
+
+    // What is said of the way to a backend must be of use there.
+    void check_ways(const PoolDraft& pool) {
+        const auto gue = [](const BackendDraft& backend) { return backend.value.forward == Forward::kGue; };
+        if (pool.gue_port_at && std::none_of(pool.backends.begin(), pool.backends.end(), gue))
+            report_.add(*pool.gue_port_at,
+                        "'gue_port' is given, but no backend of " + called(pool) + " has forward = \"gue\"");
+        for (const auto& backend : pool.backends) {
+            if (!backend.value.local) continue;
+            const auto useless = [&](const char* key, const std::optional<Position>& at) {
+                if (at)
+                    report_.add(*at, std::string("'") + key + "' is given, but backend " + quote(backend.value.name) +
+                                         " is local: no frame is sent to it");
+            };
+            useless("vlan", backend.vlan_at);
+            useless("mac", backend.mac_at);
+        }
     }
 
     void check_quorum(const PoolDraft& pool) {

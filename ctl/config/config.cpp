@@ -108,7 +108,17 @@ std::string_view to_string(Engine engine) {
     return "?";
 }
 
-std::string_view to_string(Forward forward) { return forward == Forward::kL2Dsr ? "l2dsr" : "ipip"; }
+std::string_view to_string(Forward forward) {
+    switch (forward) {
+        case Forward::kL2Dsr:
+            return "l2dsr";
+        case Forward::kIpip:
+            return "ipip";
+        case Forward::kGue:
+            return "gue";
+    }
+    return "?";
+}
 
 std::string_view to_string(Affinity affinity) { return affinity == Affinity::kConnection ? "connection" : "client-ip"; }
 
@@ -123,6 +133,8 @@ std::string_view to_string(AllDown all_down) {
     }
     return "?";
 }
+
+std::string_view to_string(TooBig too_big) { return too_big == TooBig::kDrop ? "drop" : "pass"; }
 
 std::string_view to_string(CheckType type) { return type == CheckType::kTcp ? "tcp" : "http"; }
 

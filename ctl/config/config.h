@@ -19,10 +19,17 @@ namespace fairlead::config {
 
 using Milliseconds = std::chrono::milliseconds;
 
+inline constexpr std::uint16_t kDefaultGuePort = 6080;  // IANA's for GUE (draft-ietf-intarea-gue section 8.1)
+
 enum class Engine { kAuto, kXdp, kXdpGeneric, kDpdk };
-enum class Forward { kL2Dsr, kIpip };  // how a packet reaches a backend; a local backend is a property, not a mode
+enum class Forward {
+    kL2Dsr,
+    kIpip,
+    kGue
+};  // how a packet reaches a backend; a local backend is a property, not a mode
 enum class Affinity { kConnection, kClientIp };
 enum class AllDown { kReset, kDrop, kAny };
+enum class TooBig { kDrop, kPass };  // IPv4 without DF that does not fit the way to its backend
 enum class CheckType { kTcp, kHttp };
 enum class CheckPolicy { kAll, kAny };
 enum class Protocol { kTcp, kUdp };
@@ -56,6 +63,10 @@ struct Backend {
     int tier = 0;
     int weight = 100;  // 0 to 65535; 0 takes no new connections
     Forward forward = Forward::kL2Dsr;
+    // The VLAN that frames leave for it on; 0 = untagged. None: what the kernel's route says, else the tags they came with.
+    std::optional<std::uint16_t> vlan = std::nullopt;
+    // The next hop's MAC, where the kernel cannot ask for it. None: resolved.
+    std::optional<MacAddress> mac = std::nullopt;
 };
 
 struct Pool {
@@ -63,6 +74,8 @@ struct Pool {
     Affinity affinity = Affinity::kConnection;
     int quorum = 1;  // eligible backends a tier needs before it is used
     AllDown all_down = AllDown::kReset;
+    TooBig too_big = TooBig::kDrop;
+    std::uint16_t gue_port = kDefaultGuePort;  // host order; of the tunnels to backends with Forward::kGue
     CheckPolicy check_policy = CheckPolicy::kAll;
     std::vector<Check> checks;  // never empty unless the config says checks = [] (then always healthy)
     std::vector<Backend> backends;
@@ -80,9 +93,16 @@ struct Service {
     Unlisted unlisted = Unlisted::kReset;  // of the VIP: services of one VIP must agree
 };
 
+struct Interface {
+    std::string name;
+    // The VLAN that the VIPs are on here: frames of others are left alone; 0 = untagged frames alone. None: on any.
+    std::optional<std::uint16_t> vlan = std::nullopt;
+    auto operator<=>(const Interface&) const = default;
+};
+
 struct Node {
     std::string name;
-    std::vector<std::string> interfaces;
+    std::vector<Interface> interfaces;
     // This node's own addresses: outer source of tunnels, and what the other nodes know it by. None: lbd takes the
     // interface's.
     std::optional<IpAddress> address;   // IPv4
@@ -149,6 +169,7 @@ std::string_view to_string(Engine);
 std::string_view to_string(Forward);
 std::string_view to_string(Affinity);
 std::string_view to_string(AllDown);
+std::string_view to_string(TooBig);
 std::string_view to_string(CheckType);
 std::string_view to_string(Protocol);
 std::string_view to_string(Unlisted);

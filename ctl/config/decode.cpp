@@ -32,6 +32,9 @@ const KeyList kTopKeys = {
                   {"affinity", "[[pool]]"},
                   {"quorum", "[[pool]]"},
                   {"all_down", "[[pool]]"},
+                  {"too_big", "[[pool]]"},
+                  {"gue_port", "[[pool]]"},
+                  {"vlan", "[[node]] or [[pool.backend]]"},
                   {"checks", "[[pool]]"},
                   {"check_policy", "[[pool]]"},
                   {"table", "[[pool]]"},
@@ -39,13 +42,14 @@ const KeyList kTopKeys = {
 };
 
 const KeyList kNodeKeys = {
-    .known = {"name", "interface", "interfaces", "engine", "address"},
-    .reserved = {"vlan"},
+    .known = {"name", "interface", "interfaces", "vlan", "engine", "address"},
+    .reserved = {},
     .elsewhere = {{"hash_key_file", "the top of the file"}, {"encap_source_prefix", "the top of the file"}},
 };
 
 const KeyList kPoolKeys = {
-    .known = {"name", "forward", "affinity", "quorum", "all_down", "checks", "check_policy", "table", "backend"},
+    .known = {"name", "forward", "gue_port", "affinity", "quorum", "all_down", "too_big", "checks", "check_policy",
+              "table", "backend"},
     .reserved = {"idle_timeout", "failure_grace", "slow_start", "failback", "failback_delay"},
     .elsewhere = {{"vip", "[[service]]"},
                   {"ports", "[[service]]"},
@@ -54,15 +58,19 @@ const KeyList kPoolKeys = {
                   {"address", "[[pool.backend]]"},
                   {"tier", "[[pool.backend]]"},
                   {"weight", "[[pool.backend]]"},
-                  {"local", "[[pool.backend]]"}},
+                  {"local", "[[pool.backend]]"},
+                  {"mac", "[[pool.backend]]"},
+                  {"vlan", "[[pool.backend]] or [[node]]"}},
 };
 
 const KeyList kBackendKeys = {
-    .known = {"name", "address", "local", "tier", "weight", "forward"},
+    .known = {"name", "address", "local", "tier", "weight", "forward", "vlan", "mac"},
     .reserved = {"slow_start"},
     .elsewhere = {{"affinity", "[[pool]]"},
+                  {"gue_port", "[[pool]]"},
                   {"quorum", "[[pool]]"},
                   {"all_down", "[[pool]]"},
+                  {"too_big", "[[pool]]"},
                   {"checks", "[[pool]]"},
                   {"check_policy", "[[pool]]"},
                   {"table", "[[pool]]"}},
@@ -70,11 +78,14 @@ const KeyList kBackendKeys = {
 
 const KeyList kServiceKeys = {
     .known = {"name", "vip", "ports", "protocol", "pool", "backends", "unlisted"},
-    .reserved = {"idle_timeout", "vlan"},
+    .reserved = {"idle_timeout"},
     .elsewhere = {{"forward", "[[pool]]"},
+                  {"gue_port", "[[pool]]"},
                   {"affinity", "[[pool]]"},
                   {"quorum", "[[pool]]"},
                   {"all_down", "[[pool]]"},
+                  {"too_big", "[[pool]]"},
+                  {"vlan", "[[node]] or [[pool.backend]]"},
                   {"checks", "[[pool]]"},
                   {"check_policy", "[[pool]]"},
                   {"table", "[[pool]]"},
@@ -90,11 +101,12 @@ const KeyList kCheckKeys = {
 constexpr std::array<Choice<Engine>, 4> kEngines = {
     {{"auto", Engine::kAuto}, {"xdp", Engine::kXdp}, {"xdp-generic", Engine::kXdpGeneric}, {"dpdk", std::nullopt}}};
 constexpr std::array<Choice<Forward>, 4> kForwards = {
-    {{"l2dsr", Forward::kL2Dsr}, {"ipip", Forward::kIpip}, {"gue", std::nullopt}, {"nat", std::nullopt}}};
+    {{"l2dsr", Forward::kL2Dsr}, {"ipip", Forward::kIpip}, {"gue", Forward::kGue}, {"nat", std::nullopt}}};
 constexpr std::array<Choice<Affinity>, 2> kAffinities = {
     {{"connection", Affinity::kConnection}, {"client-ip", Affinity::kClientIp}}};
 constexpr std::array<Choice<AllDown>, 3> kAllDown = {
     {{"reset", AllDown::kReset}, {"drop", AllDown::kDrop}, {"any", AllDown::kAny}}};
+constexpr std::array<Choice<TooBig>, 2> kTooBig = {{{"drop", TooBig::kDrop}, {"pass", TooBig::kPass}}};
 constexpr std::array<Choice<CheckPolicy>, 2> kCheckPolicies = {
     {{"all", CheckPolicy::kAll}, {"any", CheckPolicy::kAny}}};
 constexpr std::array<Choice<CheckType>, 6> kCheckTypes = {{{"tcp", CheckType::kTcp},
@@ -156,7 +168,13 @@ std::optional<Located<IpAddress>> parse_address(Report& report, std::string_view
 
 // ---- nodes ----
 
-void add_interface(Report& report, const Located<std::string>& text, std::vector<std::string>& interfaces) {
+// 0: untagged, said explicitly.
+std::optional<Located<std::int64_t>> decode_vlan(const TableReader& reader) {
+    return reader.integer("vlan", {0, kMaxVlan});
+}
+
+void add_interface(Report& report, const Located<std::string>& text, std::optional<std::uint16_t> vlan,
+                   std::vector<Interface>& interfaces) {
     const auto& name = text.value;
     const bool odd = std::any_of(name.begin(), name.end(), [](char c) {
         return c == '/' || c == ':' || static_cast<unsigned char>(c) <= 0x20 || c == 0x7f;
@@ -164,23 +182,45 @@ void add_interface(Report& report, const Located<std::string>& text, std::vector
     if (name.empty() || name.size() > kMaxInterfaceName || odd || name == "." || name == "..")
         return report.add(text.at, "interface " + quote(name) + " cannot be the name of an interface; expected 1 to " +
                                        std::to_string(kMaxInterfaceName) + " characters such as \"eth0\"");
-    if (std::find(interfaces.begin(), interfaces.end(), name) != interfaces.end())
+    const auto same = [&](const Interface& other) { return other.name == name; };
+    if (std::any_of(interfaces.begin(), interfaces.end(), same))
         return report.add(text.at, "interface " + quote(name) + " is named twice");
-    interfaces.push_back(name);
+    interfaces.push_back({name, vlan});
 }
 
-std::vector<std::string> decode_interfaces(const TableReader& reader) {
-    std::vector<std::string> interfaces;
+// An item of `interfaces`: a name, or { name = "eth1", vlan = 7 }.
+void decode_interface(Report& report, const Value& item, std::optional<std::uint16_t> vlan,
+                      std::vector<Interface>& interfaces) {
+    static const KeyList kKeys = {.known = {"name", "vlan"}, .reserved = {}, .elsewhere = {}};
+    if (item.kind == Kind::kString) return add_interface(report, {item.text, item.at}, vlan, interfaces);
+    if (item.kind != Kind::kTable)
+        return report.add(item.at,
+                          "each item of 'interfaces' must be a string or a table such as { name = \"eth1\", "
+                          "vlan = 7 }, not " +
+                              describe(item));
+    const TableReader reader(report, item, "an interface", kKeys);
+    if (const auto own = decode_vlan(reader)) vlan = static_cast<std::uint16_t>(own->value);
+    reader.require("name", "the name of an interface, such as \"eth0\"");
+    if (const auto name = reader.string("name", "the name of an interface (a string)"))
+        add_interface(report, *name, vlan, interfaces);
+}
+
+// `vlan` is that of the interfaces that do not say one themselves.
+std::vector<Interface> decode_interfaces(const TableReader& reader, std::optional<std::uint16_t> vlan) {
+    std::vector<Interface> interfaces;
     auto& report = reader.report();
     if (reader.has("interface") && reader.has("interfaces"))
         report.add(reader.get("interfaces")->at, "'interface' and 'interfaces' are both given; expected one of them");
     if (const auto one = reader.string("interface", "the name of an interface (a string)"))
-        add_interface(report, *one, interfaces);
-    if (const auto several = reader.strings("interfaces", "a list of names of interfaces", false)) {
-        if (reader.get("interfaces")->items.empty())
-            report.add(reader.get("interfaces")->at, "'interfaces' is empty; expected at least one name");
-        for (const auto& text : *several) add_interface(report, text, interfaces);
+        add_interface(report, *one, vlan, interfaces);
+    const auto* several = reader.get("interfaces");
+    if (several == nullptr) return interfaces;
+    if (several->kind != Kind::kArray) {
+        reader.wrong("interfaces", *several, "a list of names of interfaces");
+        return interfaces;
     }
+    if (several->items.empty()) report.add(several->at, "'interfaces' is empty; expected at least one name");
+    for (const auto& item : several->items) decode_interface(report, item, vlan, interfaces);
     return interfaces;
 }
 
@@ -212,7 +252,9 @@ NodeDraft decode_node(Report& report, const Value& table) {
     }
     if (!reader.has("interfaces") && !reader.is_misspelt("interfaces"))
         reader.require("interface", "the interface that carries the VIPs, such as \"eth0\"");
-    node.value.interfaces = decode_interfaces(reader);
+    std::optional<std::uint16_t> vlan;
+    assign(vlan, decode_vlan(reader));
+    node.value.interfaces = decode_interfaces(reader, vlan);
     assign(node.value.engine, choose(reader, "engine", kEngines));
     decode_node_addresses(reader, node);
     return node;
@@ -234,7 +276,7 @@ void decode_nodes(const TableReader& top, Draft& draft) {
     if (!bare) return;
     NodeDraft node;
     node.at = top.at();
-    node.value.interfaces = decode_interfaces(top);
+    node.value.interfaces = decode_interfaces(top, std::nullopt);
     draft.nodes.push_back(node);
 }
 
@@ -328,6 +370,23 @@ void decode_checks(const TableReader& reader, PoolDraft& pool) {
 
 // ---- pools ----
 
+// How frames get to the backend: where the kernel's routes and neighbours do not say it.
+void decode_link(const TableReader& reader, BackendDraft& backend) {
+    if (const auto vlan = decode_vlan(reader)) {
+        backend.value.vlan = static_cast<std::uint16_t>(vlan->value);
+        backend.vlan_at = vlan->at;
+    }
+    constexpr std::string_view kExpected = "a unicast MAC address such as \"02:00:5e:00:53:01\"";
+    const auto text = reader.string("mac", kExpected);
+    if (!text) return;
+    backend.mac_at = text->at;
+    const auto mac = MacAddress::parse(text->value);
+    if (mac && !mac->is_zero() && !mac->is_multicast())
+        backend.value.mac = *mac;
+    else
+        reader.wrong("mac", *reader.get("mac"), kExpected);
+}
+
 BackendDraft decode_backend(Report& report, const Value& table, Forward forward) {
     const TableReader reader(report, table, "[[pool.backend]]", kBackendKeys);
     BackendDraft backend;
@@ -351,6 +410,7 @@ BackendDraft decode_backend(Report& report, const Value& table, Forward forward)
     }
     backend.value.forward = forward;
     assign(backend.value.forward, choose(reader, "forward", kForwards));
+    decode_link(reader, backend);
     return backend;
 }
 
@@ -381,6 +441,11 @@ PoolDraft decode_pool(Report& report, const Value& table) {
         pool.quorum_at = quorum->at;
     }
     assign(pool.value.all_down, choose(reader, "all_down", kAllDown));
+    assign(pool.value.too_big, choose(reader, "too_big", kTooBig));
+    if (const auto port = reader.integer("gue_port", {1, 65'535})) {
+        pool.value.gue_port = static_cast<std::uint16_t>(port->value);
+        pool.gue_port_at = port->at;
+    }
     assign(pool.value.check_policy, choose(reader, "check_policy", kCheckPolicies));
     decode_checks(reader, pool);
     decode_table_size(reader, pool);

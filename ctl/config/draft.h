@@ -23,6 +23,7 @@ inline constexpr std::uint32_t kMaxSlots = 1U << 24;
 inline constexpr std::uint32_t kMaxPools = kMaxSlots / kMinTable;
 inline constexpr std::uint32_t kMaxPins = 1U << 26;
 inline constexpr std::uint32_t kMinPins = 1'024;
+inline constexpr std::int64_t kMaxVlan = 4'094;  // IEEE 802.1Q reserves 4095
 inline constexpr std::size_t kMaxNodes =
     17;  // this one and 16 peers: the dataplane compares each packet's MAC with theirs
 inline constexpr std::size_t kMaxChecksOfPool = 8;
@@ -46,6 +47,7 @@ struct BackendDraft {
     Position at;
     std::optional<Position> name_at;
     std::optional<Position> address_at;
+    std::optional<Position> vlan_at, mac_at;
     Position weight_at;
 };
 
@@ -55,6 +57,7 @@ struct PoolDraft {
     std::optional<Position> name_at;
     Position quorum_at;
     std::optional<Position> table_at;
+    std::optional<Position> gue_port_at;
     bool has_table_key = false;
     bool has_checks_key = false;
     bool has_backends = false;  // something stands there, readable or not

@@ -168,9 +168,9 @@ Result<void> Controller::open_tables() {
 // Port n is the n-th interface of the node.
 Result<void> Controller::set_ports() {
     for (std::size_t i = 0; i < node_.interfaces.size(); ++i) {
-        const auto* link = network_->model().link(node_.interfaces[i]);
+        const auto* link = network_->model().link(node_.interfaces[i].name);
         if (!link)
-            return fail("interface " + node_.interfaces[i] + " of node " + node_.name + " does not exist", ENODEV);
+            return fail("interface " + node_.interfaces[i].name + " of node " + node_.name + " does not exist", ENODEV);
         const auto number = static_cast<std::uint32_t>(i + 1);
         const auto& present = tables_->ports()[number];
         tables::TableWriter::Port port{link->name, link->ifindex,          link->mac,
@@ -186,8 +186,8 @@ std::optional<IpAddress> own_address(const config::Node& node, const net::Netlin
                                      const std::set<IpAddress>& vips) {
     const auto& configured = v4 ? node.address : node.address6;
     if (configured) return configured;
-    for (const auto& name : node.interfaces) {
-        const auto* link = model.link(name);
+    for (const auto& interface : node.interfaces) {
+        const auto* link = model.link(interface.name);
         for (const auto& a : model.addresses())
             if (link && a.ifindex == link->ifindex && a.address.is_v4() == v4 && !a.address.is_link_local() &&
                 !vips.contains(a.address))
@@ -310,7 +310,7 @@ Result<void> Controller::attach() {
 }
 
 Result<xdp::Attachment> Controller::attach_port(std::size_t position) {
-    const xdp::PortSpec port{static_cast<std::uint32_t>(position + 1), node_.interfaces[position],
+    const xdp::PortSpec port{static_cast<std::uint32_t>(position + 1), node_.interfaces[position].name,
                              xdp::ProgramKind::kSteer};
     auto attached = xdp::attach(*tables_, options_.paths.tables, port, mode_of(node_.engine));
     if (!attached) return attached;
@@ -328,9 +328,10 @@ void Controller::follow_interfaces() {
     if (auto set = set_ports(); !set) spdlog::warn("{}", set.error().message);
     for (std::size_t i = 0; i < attachments_.size(); ++i) {
         auto& attachment = attachments_[i];
-        const auto* link = network_->model().link(node_.interfaces[i]);
+        const auto& name = node_.interfaces[i].name;
+        const auto* link = network_->model().link(name);
         if (link && link->ifindex == attachment.ifindex) continue;
-        if (attachment.ifindex) spdlog::warn("{}: the interface is gone, and the program with it", node_.interfaces[i]);
+        if (attachment.ifindex) spdlog::warn("{}: the interface is gone, and the program with it", name);
         attachment.ifindex = 0;
         attachment.mode = FL_ENGINE_NONE;
         attachment.reason = "the interface is gone";
@@ -340,7 +341,7 @@ void Controller::follow_interfaces() {
         if (attached)
             attachment = std::move(*attached);
         else
-            spdlog::error("{}: {}", node_.interfaces[i], attached.error().message);
+            spdlog::error("{}: {}", name, attached.error().message);
     }
 }
 
@@ -360,7 +361,7 @@ void Controller::watch_network() {
 void Controller::name_ports() {
     PathTable::Ports ports;
     for (std::size_t i = 0; i < node_.interfaces.size(); ++i)
-        if (const auto* link = network_->model().link(node_.interfaces[i]))
+        if (const auto* link = network_->model().link(node_.interfaces[i].name))
             ports[link->ifindex] = static_cast<std::uint32_t>(i + 1);
     path_table_->set_ports(std::move(ports));
 }

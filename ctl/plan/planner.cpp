@@ -22,7 +22,15 @@ fl_forward forward_of(const config::Backend& backend, const NodeView& node) {
     if (is_local(backend, node)) {
         return FL_FORWARD_LOCAL;
     }
-    return backend.forward == config::Forward::kIpip ? FL_FORWARD_IPIP : FL_FORWARD_L2DSR;
+    switch (backend.forward) {
+        case config::Forward::kIpip:
+            return FL_FORWARD_IPIP;
+        case config::Forward::kGue:
+            return FL_FORWARD_GUE;
+        case config::Forward::kL2Dsr:
+            break;
+    }
+    return FL_FORWARD_L2DSR;
 }
 
 std::uint32_t flags_of(const config::Pool& pool) {

@@ -62,6 +62,7 @@ struct MacAddress {
     // "02:00:5e:00:53:01"
     static Result<MacAddress> parse(std::string_view text);
     bool is_zero() const;
+    bool is_multicast() const { return (bytes[0] & 1) != 0; }  // or broadcast
     std::string to_string() const;
     auto operator<=>(const MacAddress&) const = default;
 };

@@ -58,7 +58,7 @@ TEST(Config, FillsInEveryDefaultOfTheSmallestFile) {
     const auto config = parse(kMinimal);
     ASSERT_EQ(config.nodes.size(), 1U);
     EXPECT_EQ(config.nodes[0].name, "");
-    EXPECT_EQ(config.nodes[0].interfaces, std::vector<std::string>{"eth0"});
+    EXPECT_EQ(config.nodes[0].interfaces, (std::vector<Interface>{{"eth0", std::nullopt}}));
     EXPECT_EQ(config.nodes[0].engine, Engine::kAuto);
     EXPECT_FALSE(config.nodes[0].address);
 
@@ -76,6 +76,8 @@ TEST(Config, FillsInEveryDefaultOfTheSmallestFile) {
     EXPECT_EQ(pool->affinity, Affinity::kConnection);
     EXPECT_EQ(pool->quorum, 1);
     EXPECT_EQ(pool->all_down, AllDown::kReset);
+    EXPECT_EQ(pool->too_big, TooBig::kDrop);
+    EXPECT_EQ(pool->gue_port, 6080);
     EXPECT_EQ(pool->check_policy, CheckPolicy::kAll);
     EXPECT_EQ(pool->table, 1024U);
     ASSERT_EQ(pool->checks.size(), 1U);
@@ -105,7 +107,8 @@ hash_key_file = "/etc/fairlead/key"
 encap_source_prefix = ["198.51.100.0/24", "2001:db8:1::/64"]
 [[node]]
 name = "lb-a"
-interfaces = ["eth0", "eth1"]
+interfaces = ["eth0", { name = "eth1", vlan = 7 }, { name = "eth2", vlan = 0 }, { name = "eth3" }]
+vlan = 5
 engine = "xdp-generic"
 address = ["192.0.2.2", "2001:db8::2"]
 [[node]]
@@ -115,9 +118,11 @@ address = "192.0.2.3"
 [[pool]]
 name = "p"
 forward = "ipip"
+gue_port = 6081
 affinity = "client-ip"
 quorum = 2
 all_down = "any"
+too_big = "pass"
 check_policy = "any"
 table = 4096
 checks = [
@@ -135,6 +140,13 @@ name = "b"
 address = "192.0.2.12"
 tier = 3
 forward = "l2dsr"
+vlan = 4094
+mac = "02:00:5E:00:53:01"
+[[pool.backend]]
+name = "c"
+address = "2001:db8::13"
+forward = "gue"
+vlan = 0
 [[service]]
 name = "s"
 vip = "192.0.2.10"
@@ -146,7 +158,7 @@ unlisted = "drop"
 vips = 1
 services = 2
 pools = 1
-backends = 2
+backends = 3
 slots = 4096
 pins = 2048
 [metrics]
@@ -156,7 +168,7 @@ address = "[2001:db8::2]:9999"
 level = "debug"
 )");
     ASSERT_EQ(config.nodes.size(), 2U);
-    EXPECT_EQ(config.nodes[0].interfaces, (std::vector<std::string>{"eth0", "eth1"}));
+    EXPECT_EQ(config.nodes[0].interfaces, (std::vector<Interface>{{"eth0", 5}, {"eth1", 7}, {"eth2", 0}, {"eth3", 5}}));
     EXPECT_EQ(config.nodes[0].engine, Engine::kXdpGeneric);
     EXPECT_EQ(config.nodes[0].address, ip("192.0.2.2"));
     EXPECT_EQ(config.nodes[0].address6, ip("2001:db8::2"));
@@ -168,6 +180,8 @@ level = "debug"
     EXPECT_EQ(pool.affinity, Affinity::kClientIp);
     EXPECT_EQ(pool.quorum, 2);
     EXPECT_EQ(pool.all_down, AllDown::kAny);
+    EXPECT_EQ(pool.gue_port, 6081);
+    EXPECT_EQ(pool.too_big, TooBig::kPass);
     EXPECT_EQ(pool.check_policy, CheckPolicy::kAny);
     EXPECT_EQ(pool.table, 4096U);
     ASSERT_EQ(pool.checks.size(), 2U);
@@ -185,11 +199,17 @@ level = "debug"
     EXPECT_EQ(pool.backends[0].tier, 3);
     EXPECT_EQ(pool.backends[0].weight, 0);
     EXPECT_EQ(pool.backends[0].forward, Forward::kIpip) << "the pool's";
+    EXPECT_FALSE(pool.backends[0].vlan);
+    EXPECT_FALSE(pool.backends[0].mac);
     EXPECT_EQ(pool.backends[1].forward, Forward::kL2Dsr) << "its own";
+    EXPECT_EQ(pool.backends[1].vlan, 4094);
+    EXPECT_EQ(pool.backends[1].mac, *MacAddress::parse("02:00:5e:00:53:01"));
+    EXPECT_EQ(pool.backends[2].forward, Forward::kGue) << "a tunnel may be of the other family";
+    EXPECT_EQ(pool.backends[2].vlan, 0) << "untagged, said explicitly";
 
     EXPECT_EQ(config.services[0].ports, (std::vector<std::uint16_t>{80, 443})) << "ascending";
     EXPECT_EQ(config.services[0].unlisted, Unlisted::kDrop);
-    EXPECT_EQ(config.limits, (Limits{1, 2, 1, 2, 4096, 2048}));
+    EXPECT_EQ(config.limits, (Limits{1, 2, 1, 3, 4096, 2048}));
     EXPECT_FALSE(config.metrics.enabled);
     EXPECT_EQ(config.metrics.address, ip("2001:db8::2"));
     EXPECT_EQ(config.metrics.port, 9999);
@@ -220,6 +240,12 @@ TEST(Config, ShortIntervalShortensTheDefaultTimeout) {
     const auto check = parse(pool_with("checks = [{ type = \"tcp\", interval = \"200ms\" }]")).pools[0].checks[0];
     EXPECT_EQ(check.interval, milliseconds(200));
     EXPECT_EQ(check.timeout, milliseconds(200));
+}
+
+TEST(Config, InterfacesOfTheShortFormMayNameTheirVlan) {
+    const auto config = parse(std::string("interfaces = [{ name = \"eth0\", vlan = 4094 }, \"eth1\"]\n") +
+                              std::string(kMinimal).substr(std::string(kMinimal).find("[[service]]")));
+    EXPECT_EQ(config.nodes[0].interfaces, (std::vector<Interface>{{"eth0", 4094}, {"eth1", std::nullopt}}));
 }
 
 TEST(Config, NoChecksIsAChoice) { EXPECT_TRUE(parse(pool_with("checks = []")).pools[0].checks.empty()); }
