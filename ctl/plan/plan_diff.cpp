@@ -107,6 +107,7 @@ void diff_backends(Lines& lines, const PoolPart& before, const PoolPart& after) 
         add_change(lines, subject, "address", old.address.to_string(), now.address.to_string());
         add_change(lines, subject, "forward", std::string(forward_name(old.forward)),
                    std::string(forward_name(now.forward)));
+        add_change(lines, subject, "gue_port", std::to_string(old.gue_port), std::to_string(now.gue_port));
         add_change(lines, subject, "tier", std::to_string(old.tier), std::to_string(now.tier));
         add_change(lines, subject, "weight", std::to_string(before.weights.at(old.name)),
                    std::to_string(after.weights.at(now.name)));
@@ -119,6 +120,9 @@ void diff_settings(Lines& lines, const PoolPart& before, const PoolPart& after) 
     const auto affinity = [](const PoolPart& part) {
         return std::string(part.desired->flags & FL_POOL_CLIENT_IP ? "client-ip" : "connection");
     };
+    const auto too_big = [](const PoolPart& part) {
+        return std::string(part.desired->flags & FL_POOL_TOO_BIG_PASS ? "pass" : "drop");
+    };
     const auto policy = [](const PoolPart& part) {
         return std::string(part.settings->check_policy == config::CheckPolicy::kAll ? "all" : "any");
     };
@@ -127,6 +131,7 @@ void diff_settings(Lines& lines, const PoolPart& before, const PoolPart& after) 
                std::to_string(after.settings->quorum));
     add_change(lines, subject, "all_down", std::string(all_down_name(before.settings->all_down)),
                std::string(all_down_name(after.settings->all_down)));
+    add_change(lines, subject, "too_big", too_big(before), too_big(after));
     add_change(lines, subject, "check_policy", policy(before), policy(after));
     add_change(lines, subject, "table", std::to_string(before.desired->slots), std::to_string(after.desired->slots));
     add_change(lines, subject, "idle_timeout", std::to_string(before.desired->idle_timeout_s) + "s",

@@ -35,6 +35,9 @@ fl_forward forward_of(const config::Backend& backend, const NodeView& node) {
 
 std::uint32_t flags_of(const config::Pool& pool) {
     std::uint32_t flags = pool.affinity == config::Affinity::kClientIp ? FL_POOL_CLIENT_IP : 0;
+    if (pool.too_big == config::TooBig::kPass) {
+        flags |= FL_POOL_TOO_BIG_PASS;
+    }
     // all_down = "any" leaves slots without an owner only when all backends are drained: refuse at once then, too.
     if (pool.all_down != config::AllDown::kDrop) {
         flags |= FL_POOL_ALL_DOWN_RESET;
@@ -56,8 +59,9 @@ tables::DesiredPool desired_pool(const config::Pool& pool, const NodeView& node)
     desired.idle_timeout_s = seconds_of(pool.idle_timeout);
     desired.backends.reserve(pool.backends.size());
     for (const config::Backend& backend : pool.backends) {
-        desired.backends.push_back(
-            {backend.name, backend.address, forward_of(backend, node), static_cast<std::uint32_t>(backend.tier)});
+        const fl_forward forward = forward_of(backend, node);
+        desired.backends.push_back({backend.name, backend.address, forward, static_cast<std::uint32_t>(backend.tier),
+                                    forward == FL_FORWARD_GUE ? pool.gue_port : std::uint16_t{0}});
     }
     return desired;
 }

@@ -25,6 +25,7 @@ struct DesiredBackend {
     IpAddress address;
     fl_forward forward = FL_FORWARD_L2DSR;  // FL_FORWARD_LOCAL where this node is the backend
     std::uint32_t tier = 0;
+    std::uint16_t gue_port = 0;  // host order; of its tunnel, with FL_FORWARD_GUE
     auto operator<=>(const DesiredBackend&) const = default;
 };
 

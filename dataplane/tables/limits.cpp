@@ -11,10 +11,10 @@
 namespace fairlead::tables {
 namespace {
 constexpr std::uint32_t kFragments = 8192;  // first fragments in flight, seconds long each
-constexpr std::uint32_t kPorts = 64;
-constexpr std::uint32_t kRoles = 256;     // a VRRP instance has 8 bits
-constexpr std::uint32_t kRingLines = 64;  // sampling is not there yet; its place is
-constexpr std::uint32_t kGateways = 256;  // next hops beside one for each backend
+constexpr std::uint32_t kPorts = 256;       // interfaces, bonds' slaves, and VLANs behind them
+constexpr std::uint32_t kRoles = 256;       // a VRRP instance has 8 bits
+constexpr std::uint32_t kRingLines = 64;    // sampling is not there yet; its place is
+constexpr std::uint32_t kGateways = 256;    // next hops beside one for each backend
 constexpr std::uint32_t kMinimumIndex = 16;
 
 std::uint32_t round_up(std::uint32_t value, std::uint32_t multiple) {

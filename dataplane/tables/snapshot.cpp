@@ -23,6 +23,8 @@ void read_vips(const Tables& tables, Snapshot& into) {
         vip.address = from_record(record.address);
         vip.flags = record.flags;
         vip.role = record.role;
+        vip.client_tcp = record.client_tcp;
+        vip.client_udp = record.client_udp;
         if (record.role < tables.roles().size())
             vip.active_until_ns = load_word(tables.roles()[record.role].active_until_ns);
         into.vips.push_back(std::move(vip));
@@ -58,6 +60,7 @@ BackendStatus read_backend(const Tables& tables, const fl_backend& record, std::
     backend.address = from_record(record.address);
     backend.forward = static_cast<fl_forward>(record.forward);
     backend.tier = record.tier;
+    backend.gue_port = fl_ntohs(record.gue_port);
     backend.local_index = static_cast<std::uint16_t>(local);
     backend.global_index = base + local;
     backend.state = static_cast<fl_backend_state>(FL_BACKEND_STATE(record.state));
@@ -113,7 +116,8 @@ void read_ports(const Tables& tables, Snapshot& into) {
         const auto record = load_record(tables.ports()[number]);
         if (!record.ifindex) continue;
         into.ports.push_back({number, std::string(record.name, strnlen(record.name, sizeof(record.name))),
-                              record.ifindex, record.mtu, static_cast<fl_engine_kind>(record.mode)});
+                              record.ifindex, record.mtu, static_cast<fl_engine_kind>(record.mode), record.way,
+                              record.flags});
     }
 }
 

@@ -19,6 +19,8 @@ struct VipStatus {
     std::uint32_t flags = 0;  // FL_VIP_*
     std::uint32_t role = 0;
     std::uint64_t active_until_ns = 0;  // CLOCK_MONOTONIC; UINT64_MAX without HA
+    std::uint32_t client_tcp = 0;       // service by which later fragments are steered; 0 = they follow their first
+    std::uint32_t client_udp = 0;
 };
 
 struct ServiceStatus {
@@ -37,6 +39,7 @@ struct BackendStatus {
     IpAddress address;
     fl_forward forward = FL_FORWARD_L2DSR;
     std::uint32_t tier = 0;
+    std::uint16_t gue_port = 0;  // host order; 0 unless `forward` is FL_FORWARD_GUE
     std::uint16_t local_index = 0;
     std::uint32_t global_index = 0;
     fl_backend_state state = FL_BACKEND_UNKNOWN;
@@ -70,6 +73,11 @@ struct PortStatus {
     std::uint32_t ifindex = 0;
     std::uint32_t mtu = 0;
     fl_engine_kind mode = FL_ENGINE_NONE;
+    std::uint64_t way = 0;    // FL_PORT_WAY
+    std::uint32_t flags = 0;  // FL_PORT_*
+
+    // An interface itself, not a VLAN behind one.
+    bool is_device() const { return FL_PORT_DEVICE(way) == 0; }
 };
 
 struct Snapshot {

@@ -52,6 +52,7 @@ Result<void> TableWriter::Impl::adopt() {
     if (auto done = adopt_vips(); !done) return done;
     if (auto done = adopt_services(); !done) return done;
     adopt_nexthops();
+    drop_stale_client_words();
     if (tables.meta().name_generation & 1) bump_generation();  // the one before us died inside apply()
     // What it had unlinked, or was filling, is free once nobody can hold it.
     if (auto waited = grace.wait(); !waited) return waited;
@@ -336,11 +337,15 @@ Result<void> TableWriter::set_nexthop(std::uint32_t id, const MacAddress& mac, s
 
 Result<void> TableWriter::set_port(std::uint32_t number, const Port& port) {
     if (number == 0 || number >= impl_->limits.ports) return fail("there is no port " + std::to_string(number), EINVAL);
+    if (port.ifindex && (!port.way || FL_PORT_DEVICE(port.way) >= impl_->limits.ports))
+        return fail("port " + std::to_string(number) + " has no way out", EINVAL);
     auto& record = impl_->tables.ports()[number];
     fl_port wanted{};
     wanted.mac = mac_word(port.mac);
     wanted.ifindex = record.ifindex;  // last
     wanted.mtu = port.mtu;
+    wanted.way = port.way;
+    wanted.flags = port.flags;
     wanted.saved_features = port.saved_features;
     wanted.mode = port.mode;
     std::copy_n(port.name.begin(), std::min(port.name.size(), sizeof(wanted.name) - 1), wanted.name);
@@ -439,6 +444,11 @@ Result<void> TableWriter::set_sources(std::span<const IpPrefix> sources) {
 
 Result<void> TableWriter::set_meta_flags(std::uint32_t flags) {
     store_word(impl_->tables.meta().flags, flags);
+    return {};
+}
+
+Result<void> TableWriter::set_gue_port(std::uint16_t port) {
+    store_word(impl_->tables.meta().gue_port, __u64{fl_htons(port)});
     return {};
 }
 

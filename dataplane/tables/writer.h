@@ -4,6 +4,7 @@
 //   - a record is filled, then published by one release store of the word that names it: the index word of a VIP or a
 //     service, the pool in a service's record, the slots word and backend base of a pool, the owner in a slot;
 //   - what is removed is unlinked, and its id, index or range is used again only after a grace period.
+//   - a VIP's words for later fragments name a service that is published, of the one pool that all share, or none.
 // All it knows about allocation it reads from the tables, so that a new controller goes on where the last one stopped.
 // One thread.
 #pragma once
@@ -94,7 +95,7 @@ class TableWriter {
     Result<void> set_nexthop(std::uint32_t id, const MacAddress& mac, std::uint32_t port);
 
     // Port numbers start at 1. A changed MAC or MTU is one store; another interface under the number of one that next
-    // hops still name is the caller's to avoid (set the next hops to unresolved first).
+    // hops still name is the caller's to avoid (set the next hops to unresolved first). A live port has a way.
     struct Port {
         std::string name;
         std::uint32_t ifindex = 0;  // 0 = none
@@ -102,6 +103,8 @@ class TableWriter {
         std::uint32_t mtu = 1500;  // bytes of IP
         std::uint32_t saved_features = 0;
         fl_engine_kind mode = FL_ENGINE_NONE;
+        std::uint64_t way = FL_PORT_WAY_AS_IT_CAME;
+        std::uint32_t flags = 0;  // FL_PORT_*
     };
     Result<void> set_port(std::uint32_t number, const Port& port);
 
@@ -112,6 +115,7 @@ class TableWriter {
     // match nothing by one store, waited for, filled, and published by one store. May take two grace periods.
     Result<void> set_sources(std::span<const IpPrefix> sources);
     Result<void> set_meta_flags(std::uint32_t flags);  // FL_META_*
+    Result<void> set_gue_port(std::uint16_t port);     // host order: where GUE is unwrapped; 0 = nowhere
     Result<void> set_answer_rate(std::uint32_t per_second_per_cpu);
     Result<void> set_engine(fl_engine_kind engine);
     Result<void> set_config_digest(std::uint64_t digest);

@@ -18,6 +18,7 @@ Result<ApplyReport> TableWriter::Impl::apply(TableWriter& self, const Desired& d
     const bool stores_names = !plan.empty();
     if (stores_names) bump_generation();
     used = plan.next;
+    clear_client_words(desired);
     auto done = place_pools(plan);
     for (const auto& pool : plan.pools)
         if (pool.state && pool.state->needs_fill) result.pools_to_fill.push_back(pool.state->name);
@@ -26,10 +27,13 @@ Result<ApplyReport> TableWriter::Impl::apply(TableWriter& self, const Desired& d
     if (done) done = publish_vips(plan);
     if (!done) {
         give_back_unpublished(plan);
+        drop_stale_client_words();
         if (stores_names) bump_generation();
         return tl::unexpected(done.error());
     }
+    set_client_words(desired, Which::kThoseThatStand);
     unlink(plan);
+    set_client_words(desired, Which::kAll);
     if (stores_names) bump_generation();
     auto collected = collect();
     if (!collected && collected.error().code != ETIMEDOUT) return tl::unexpected(collected.error());
@@ -95,6 +99,7 @@ void TableWriter::Impl::fill_backend(const PoolState& pool, std::uint32_t index,
     record.state = FL_BACKEND_WORD(FL_BACKEND_UNKNOWN, 0, 0);
     record.name = backend_name_index(limits, index);
     record.forward = static_cast<__u8>(desired.forward);
+    record.gue_port = fl_htons(desired.gue_port);
     record.tier = desired.tier;
     store_name(tables.names()[record.name], desired.name);
     start_counter(FL_COUNTER_BACKEND(&limits, index));

@@ -2,6 +2,8 @@
 // The writer's memory of what it read from the tables, and the steps of apply(). Private to dataplane/tables.
 #pragma once
 
+#include <netinet/in.h>
+
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -63,6 +65,12 @@ struct Range {
     std::uint32_t base = 0;
     std::uint32_t size = 0;
 };
+
+// The words of a VIP that later fragments go by, and the protocol of each.
+inline constexpr struct {
+    std::uint8_t protocol;
+    __u32 fl_vip::* word;
+} kClientWords[] = {{IPPROTO_TCP, &fl_vip::client_tcp}, {IPPROTO_UDP, &fl_vip::client_udp}};
 
 // A counter that goes on under another index: what is still counted under the old one is brought over at the end.
 struct Carry {
@@ -172,8 +180,10 @@ class TableWriter::Impl {
     Result<void> adopt_services();
     void adopt_nexthops();
     void clear_strays();
+    void drop_stale_client_words();
 
     // Steps of apply(), in this order.
+    void clear_client_words(const Desired& desired);
     Result<void> place_pools(Plan& plan);
     void place_new_pool(PoolPlan& plan);
     void change_pool(PoolPlan& plan);
@@ -184,6 +194,8 @@ class TableWriter::Impl {
     void choose_local(PoolState& pool, const DesiredPool& desired);
     Result<void> publish_services(Plan& plan);
     Result<void> publish_vips(Plan& plan);
+    enum class Which { kThoseThatStand, kAll };
+    void set_client_words(const Desired& desired, Which which);  // before unlink(), and after
     void unlink(const Plan& plan);
     void give_back_unpublished(const Plan& plan);
     void report(const Plan& plan, ApplyReport& into) const;

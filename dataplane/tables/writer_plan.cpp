@@ -81,7 +81,8 @@ Result<void> validate_pool(const DesiredPool& pool) {
 
 // Another address or way to reach it is another backend, under whatever name.
 bool same_backend(const fl_backend& record, const DesiredBackend& desired) {
-    return from_record(record.address) == desired.address && record.forward == desired.forward;
+    return from_record(record.address) == desired.address && record.forward == desired.forward &&
+           record.gue_port == fl_htons(desired.gue_port);
 }
 
 }  // namespace

@@ -95,6 +95,21 @@ TEST(Planner, CarriesThePoolsSettings) {
     EXPECT_EQ(dns.backends[0].forward, FL_FORWARD_IPIP);
 }
 
+TEST(Planner, SaysTheTunnelsPortAndWhatIsTooBig) {
+    config::Config config = two_pools();
+    config.pools[0].too_big = config::TooBig::kPass;
+    config.pools[0].gue_port = 6081;
+    config.pools[0].backends[0].forward = config::Forward::kGue;
+    const auto megam = plan_of(config).desired.pools[0];
+    EXPECT_EQ(megam.flags, FL_POOL_CLIENT_IP | FL_POOL_ALL_DOWN_RESET | FL_POOL_TOO_BIG_PASS);
+    EXPECT_EQ(megam.backends[0].forward, FL_FORWARD_GUE);
+    EXPECT_EQ(megam.backends[0].gue_port, 6081);
+    EXPECT_EQ(megam.backends[1].gue_port, 0) << "no tunnel";
+    const auto local = plan_of(config, {"lb", {ip("192.0.2.11")}}).desired.pools[0].backends[0];
+    EXPECT_EQ(local.forward, FL_FORWARD_LOCAL);
+    EXPECT_EQ(local.gue_port, 0);
+}
+
 TEST(Planner, AllDownAnyRefusesWhenNobodyIsLeft) {
     config::Config config = two_pools();
     config.pools[0].all_down = config::AllDown::kAny;
@@ -226,6 +241,13 @@ const std::vector<Edit> kEdits = {
      {"pool megam: affinity client-ip -> connection", "pool megam: quorum 1 -> 2", "pool megam: all_down reset -> any",
       "pool megam: check_policy all -> any", "pool megam: table 1024 -> 2048", "pool megam: idle_timeout 3600s -> 30s",
       "pool megam: checks changed"}},
+    {"tunnel's port",
+     [](config::Config& c) {
+         c.pools[0].too_big = config::TooBig::kPass;
+         c.pools[0].backends[0].forward = config::Forward::kGue;
+     },
+     {"pool megam: too_big drop -> pass", "pool megam: backend master: forward l2dsr -> gue",
+      "pool megam: backend master: gue_port 0 -> 6080"}},
     {"port added and removed",
      [](config::Config& c) { c.services[0].ports = {443, 9869}; },
      {"service sunstone (192.0.2.10 tcp): port 29876 removed", "service sunstone (192.0.2.10 tcp): port 443 added"}},

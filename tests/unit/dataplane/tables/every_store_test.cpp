@@ -106,7 +106,11 @@ struct Held {
     std::uint32_t base;
     std::vector<std::uint32_t> words;
     std::vector<fl_address> addresses;  // of their owners, by this base
-    auto key() const { return std::tie(vip_number, port, found.vip, found.service, found.pool, slots, base, words); }
+    std::uint32_t client = 0;           // the service by which the VIP's later fragments are steered
+    std::uint32_t client_pool = 0;
+    auto key() const {
+        return std::tie(vip_number, port, found.vip, found.service, found.pool, slots, base, words, client);
+    }
     bool operator<(const Held& other) const { return key() < other.key(); }
 };
 
@@ -122,8 +126,10 @@ class EveryStore : public testing::Test {
     }
 
     void hold(int v, std::uint16_t port) {
-        Held held{v, port, look_up(engine_, tables_, v, port, fault_), {}, 0, 0, {}, {}};
+        Held held{v, port, look_up(engine_, tables_, v, port, fault_), {}, 0, 0, {}, {}, 0, 0};
         if (!held.found.service) return;
+        held.client = tables_.vips()[held.found.vip].client_tcp;
+        if (held.client) held.client_pool = tables_.services()[held.client].pool;
         const auto& pool = tables_.pools()[held.found.pool];
         held.pool_name = load_name(tables_.names(), pool.name);
         held.slots = pool.slots;
@@ -143,6 +149,9 @@ class EveryStore : public testing::Test {
         const auto& service = tables_.services()[held.found.service];
         if (service.vip != held.found.vip || service.port != fl_htons(held.port) || service.pool != held.found.pool)
             return "a held service became another";
+        const auto& client = tables_.services()[held.client];
+        if (held.client && (client.vip != held.found.vip || client.pool != held.client_pool))
+            return "a held fragment's service became another";
         const auto& pool = tables_.pools()[held.found.pool];
         if (load_name(tables_.names(), pool.name) != held.pool_name) return "a held pool became another";
         for (std::size_t i = 0; i < held.words.size(); ++i) {

@@ -83,7 +83,7 @@ inline Desired random_desired(std::mt19937& random) {
         pools.push_back(p);
         DesiredPool made;
         made.name = pool_name(p);
-        made.flags = chance(50) ? FL_POOL_ALL_DOWN_RESET : 0;
+        made.flags = (chance(50) ? FL_POOL_ALL_DOWN_RESET : 0) | (chance(70) ? FL_POOL_CLIENT_IP : 0);
         made.slots = 8U << (random() % 5);
         const int density = static_cast<int>(random() % 100);
         for (int b = 0; b < kBackendsPerPool; ++b)
@@ -94,10 +94,13 @@ inline Desired random_desired(std::mt19937& random) {
     for (int v = 0; v < kVips && !pools.empty(); ++v) {
         if (!chance(70)) continue;
         desired.vips.push_back({vip_address(v), chance(50), chance(20), static_cast<std::uint32_t>(random() % 4)});
-        for (const auto port : kPortNumbers)
-            if (chance(60))
-                desired.services.push_back(
-                    service(v, port, pools[random() % pools.size()], chance(20) ? "-renamed" : ""));
+        const bool share = chance(60);
+        auto of = pools[random() % pools.size()];
+        for (const auto port : kPortNumbers) {
+            if (!chance(60)) continue;
+            if (!share) of = pools[random() % pools.size()];
+            desired.services.push_back(service(v, port, of, chance(20) ? "-renamed" : ""));
+        }
     }
     return desired;
 }
@@ -184,6 +187,23 @@ inline Found look_up(fl_engine& engine, const Tables& tables, int vip_number, st
     return found;
 }
 
+// A VIP's word for later fragments must be true of all that can be found beside it.
+inline std::string client_word_fault(fl_engine& engine, const Tables& tables, int vip_number) {
+    std::string fault;
+    const auto vip = look_up(engine, tables, vip_number, kPortNumbers[0], fault).vip;
+    const auto id = vip ? fl_read_once(&tables.vips()[vip].client_tcp) : 0;
+    if (!id) return {};
+    const auto& service = tables.services()[id];
+    if (service.vip != vip || service.protocol != kTcp) return "fragments of a VIP go by a service of another";
+    if (!(tables.pools()[service.pool].flags & FL_POOL_CLIENT_IP))
+        return "fragments go by a pool that needs their ports";
+    for (const auto port : kPortNumbers) {
+        const auto found = look_up(engine, tables, vip_number, port, fault);
+        if (found.service && found.pool != service.pool) return "fragments go to another pool than their first may";
+    }
+    return {};
+}
+
 // Everything that a packet could meet, right now.
 inline std::string world_fault(fl_engine& engine, const Tables& tables, bool owner_expected = true) {
     std::string fault;
@@ -193,8 +213,22 @@ inline std::string world_fault(fl_engine& engine, const Tables& tables, bool own
             if (fault.empty() && found.pool) fault = pool_fault(engine, tables, found.pool, owner_expected);
             if (!fault.empty()) return fault;
         }
+        if (fault.empty()) fault = client_word_fault(engine, tables, v);
     }
     return fault;
+}
+
+// The service that later fragments are steered by, as a Desired asks for it: by the rule's words, one VIP at a time.
+inline std::uint32_t client_service(const Desired& desired, const Snapshot& snapshot, const IpAddress& vip,
+                                    std::uint8_t protocol) {
+    std::set<std::string> pools;
+    for (const auto& s : desired.services)
+        if (s.vip == vip && s.protocol == protocol) pools.insert(s.pool);
+    if (pools.size() != 1 || !(snapshot.find_pool(*pools.begin())->flags & FL_POOL_CLIENT_IP)) return 0;
+    std::uint32_t lowest = UINT32_MAX;
+    for (const auto& s : snapshot.services)
+        if (s.vip == vip && s.protocol == protocol) lowest = std::min(lowest, s.id);
+    return lowest;
 }
 
 inline Desired sorted(Desired desired) {
@@ -213,7 +247,7 @@ inline Desired as_desired(const Tables& tables) {
         desired.vips.push_back({v.address, (v.flags & FL_VIP_RESET) != 0, (v.flags & FL_VIP_LOCAL) != 0, v.role});
     for (const auto& p : snapshot.pools) {
         DesiredPool made{p.name, p.flags, p.slots, p.idle_timeout_s, {}};
-        for (const auto& b : p.backends) made.backends.push_back({b.name, b.address, b.forward, b.tier});
+        for (const auto& b : p.backends) made.backends.push_back({b.name, b.address, b.forward, b.tier, b.gue_port});
         desired.pools.push_back(made);
     }
     for (const auto& s : snapshot.services) desired.services.push_back({s.name, s.vip, s.port, s.protocol, s.pool});

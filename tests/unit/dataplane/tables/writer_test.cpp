@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/tables/writer.h"
 
+#include <arpa/inet.h>
+
 #include <cstring>
 #include <map>
 
@@ -27,6 +29,11 @@ class Writer : public testing::Test {
         auto engine = tables_.engine();
         EXPECT_EQ(world_fault(engine, tables_), "");
         EXPECT_EQ(as_desired(tables_), sorted(desired));
+        const auto snapshot = take_snapshot(tables_);
+        for (const auto& v : snapshot.vips) {
+            EXPECT_EQ(v.client_tcp, client_service(desired, snapshot, v.address, IPPROTO_TCP));
+            EXPECT_EQ(v.client_udp, client_service(desired, snapshot, v.address, IPPROTO_UDP));
+        }
         return *report;
     }
     std::string fault_of(const Desired& desired) {
@@ -615,6 +622,128 @@ TEST_F(Writer, PortsAreFilledBeforeTheirInterfaceIsNamed) {
     EXPECT_FALSE(writer_.set_port(tables_.limits().ports, {}));
 }
 
+TEST_F(Writer, ALivePortHasAWay) {
+    TableWriter::Port vlan{.name = "eth0", .ifindex = 7, .mac = {}};
+    ASSERT_OK(writer_.set_port(1, vlan));
+    EXPECT_EQ(tables_.ports()[1].way, FL_PORT_WAY_AS_IT_CAME) << "unless it says otherwise";
+    vlan.way = FL_PORT_WAY(1, 0, FL_VLAN_NONE, 7);
+    vlan.flags = FL_PORT_FRAMES;
+    ASSERT_OK(writer_.set_port(2, vlan));
+    const auto ports = take_snapshot(tables_).ports;
+    ASSERT_EQ(ports.size(), 2U);
+    EXPECT_TRUE(ports[0].is_device());
+    EXPECT_FALSE(ports[1].is_device());
+    EXPECT_EQ(FL_PORT_VLAN_OUT(ports[1].way), 7U);
+    EXPECT_EQ(ports[1].flags, FL_PORT_FRAMES);
+    vlan.way = 0;
+    EXPECT_FALSE(writer_.set_port(2, vlan)) << "untagged in, untagged out, by nothing";
+    vlan.way = FL_PORT_WAY(tables_.limits().ports, 0, FL_VLAN_NONE, 7);
+    EXPECT_FALSE(writer_.set_port(2, vlan)) << "there is no such device";
+    vlan.ifindex = 0;
+    EXPECT_TRUE(writer_.set_port(2, vlan)) << "a port that is gone";
+}
+
+TEST_F(Writer, TheGuePortIsAWordInNetworkOrder) {
+    ASSERT_OK(writer_.set_gue_port(6080));
+    EXPECT_EQ(tables_.meta().gue_port, __u64{htons(6080)});
+    ASSERT_OK(writer_.set_gue_port(0));
+    EXPECT_EQ(tables_.meta().gue_port, 0U);
+}
+
+// --- Later fragments (layout.h, struct fl_vip) ---
+
+class ClientWords : public Writer {
+  protected:
+    std::uint32_t tcp() { return take_snapshot(tables_).vips.at(0).client_tcp; }
+    std::uint32_t udp() { return take_snapshot(tables_).vips.at(0).client_udp; }
+    // VIP 0 with two TCP services and, by another pool, a UDP service; all by the client's address.
+    static Desired by_client() {
+        Desired desired{{vip(0)}, {pool(0, 2), pool(1, 2)}, {service(0, 80, 0), service(0, 443, 0), service(0, 53, 1)}};
+        desired.services[2].protocol = IPPROTO_UDP;
+        for (auto& p : desired.pools) p.flags |= FL_POOL_CLIENT_IP;
+        return desired;
+    }
+};
+
+TEST_F(ClientWords, NameAServiceWhereAllShareAPoolByTheClientsAddress) {
+    apply(by_client());
+    EXPECT_EQ(tcp(), std::min(found(0, 80).service, found(0, 443).service));
+    EXPECT_EQ(udp(), writer_.find_service(vip_address(0), 53, IPPROTO_UDP).value());
+    auto apart = by_client();
+    apart.services[1].pool = pool_name(1);
+    apply(apart);
+    EXPECT_EQ(tcp(), 0U) << "two pools";
+    EXPECT_NE(udp(), 0U) << "the other protocol is not concerned";
+    auto by_connection = by_client();
+    by_connection.pools[1].flags = 0;
+    apply(by_connection);
+    EXPECT_EQ(udp(), 0U) << "its ports decide";
+    EXPECT_NE(tcp(), 0U);
+}
+
+// What a reader sees at the moment that the pool's affinity changes.
+TEST_F(ClientWords, AreClearedBeforeAffinityOrPoolChange) {
+    apply(by_client());
+    const auto id = writer_.find_pool("pool0").value();
+    auto next = by_client();
+    next.pools[0].flags &= ~FL_POOL_CLIENT_IP;
+    next.pools[0].backends.push_back(backend(0, 2));  // so that the filler is called
+    bool asked = false;
+    ASSERT_OK(writer_.apply(next, [&](TableWriter&, std::uint32_t pool, std::span<std::uint16_t>) {
+        if (pool != id) return;
+        asked = true;
+        EXPECT_EQ(tcp(), 0U);
+    }));
+    EXPECT_TRUE(asked);
+}
+
+TEST_F(ClientWords, StayThroughAChangeThatDoesNotConcernThem) {
+    apply(by_client());
+    const auto before = tcp();
+    auto next = by_client();
+    next.services[before == found(0, 80).service ? 0 : 1].name += "-renamed";
+    next.pools[0].backends.push_back(backend(0, 2));
+    std::uint32_t during = 0;
+    ASSERT_OK(writer_.apply(next, [&](TableWriter&, std::uint32_t, std::span<std::uint16_t>) { during = tcp(); }));
+    EXPECT_EQ(during, before) << "no fragment loses its way meanwhile";
+    EXPECT_EQ(tcp(), client_service(next, take_snapshot(tables_), vip_address(0), IPPROTO_TCP));
+    EXPECT_NE(tcp(), before) << "its id is another one's soon";
+}
+
+TEST_F(ClientWords, DoNotOutliveAServiceThatAFailedChangeRetired) {
+    apply({{vip(0)}, {pool(0, 1)}, {service(0, 80, 0)}});
+    auto desired = by_client();
+    desired.services = {service(0, 80, 0)};
+    apply(desired);
+    const auto before = tcp();
+    ASSERT_NE(before, 0U);
+    // A service changes and so many come that a second index is needed, which a reader does not let be built.
+    auto next = desired;
+    next.services[0].name += "-renamed";
+    next.vips.push_back(vip(1));
+    grace_.on_wait = []() -> Result<void> { return fail("a reader is inside", ETIMEDOUT); };
+    for (std::uint16_t port = 1; port < 31 && tcp() == before; ++port) {
+        next.services.insert(next.services.begin(), service(1, port, 1));
+        (void)writer_.apply(next, round_robin(next));
+        writer_.collect();
+    }
+    grace_.on_wait = {};
+    EXPECT_TRUE(tcp() == 0 || writer_.find_service(vip_address(0), 80, kTcp) == tcp());
+    apply(next);
+}
+
+TEST_F(ClientWords, OfADeadControllerAreCheckedBeforeTheyAreAdopted) {
+    apply(by_client());
+    const auto vip_id = found(0, 80).vip;
+    tables_.vips()[vip_id].client_tcp = tables_.limits().services - 1;  // retired, and not yet another's
+    const auto kept = udp();
+    restart();
+    EXPECT_EQ(tcp(), 0U);
+    EXPECT_EQ(udp(), kept);
+    apply(by_client());
+    EXPECT_NE(tcp(), 0U);
+}
+
 // --- Refusals ---
 
 TEST_F(Writer, ExhaustionNamesTheLimitAndChangesNothing) {
@@ -759,7 +888,10 @@ TEST_F(Writer, ReasonsAreSummedOverStrides) {
 TEST_F(Writer, ASnapshotTellsEverythingFromTheTablesAlone) {
     auto desired = smallest();
     desired.pools[0].backends[1].tier = 1;
+    desired.pools[0].backends[1].forward = FL_FORWARD_GUE;
+    desired.pools[0].backends[1].gue_port = 6080;
     apply(desired);
+    EXPECT_EQ(tables_.backends()[writer_.global_index(writer_.find_pool("pool0").value(), 1)].gue_port, htons(6080));
     const auto id = writer_.find_pool("pool0").value();
     const auto hop = writer_.allocate_nexthop().value();
     ASSERT_OK(writer_.set_nexthop(hop, MacAddress::parse("02:00:5e:00:53:01").value(), 1));
