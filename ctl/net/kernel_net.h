@@ -24,6 +24,7 @@ class KernelNet : public NetOs {
 
     Result<Route> route_to(const IpAddress& destination) override { return requests_->route_to(destination); }
     const Link* link(std::uint32_t ifindex) const override { return model().link(ifindex); }
+    const Link* vlan_on(std::uint32_t lower, std::uint16_t id) const override { return model().vlan_on(lower, id); }
     const Neighbour* neighbour(const NeighbourKey& key) const override { return model().neighbour(key); }
     Result<void> resolve(const NeighbourKey& key) override { return requests_->resolve(key); }
     Result<void> release(const NeighbourKey& key) override { return requests_->release(key); }

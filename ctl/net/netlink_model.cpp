@@ -4,6 +4,8 @@
 #include <libmnl/libmnl.h>
 #include <linux/if.h>
 #include <linux/if_addr.h>
+#include <linux/if_bonding.h>
+#include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
@@ -63,12 +65,61 @@ std::string text_in(const nlattr* attribute) {
     return {text, ::strnlen(text, mnl_attr_get_payload_len(attribute))};
 }
 
-std::string link_kind(const nlattr* link_info) {
-    std::string kind;
-    for_each_nested(link_info, [&](const nlattr* inner) {
-        if (mnl_attr_get_type(inner) == IFLA_INFO_KIND) kind = text_in(inner);
+std::optional<std::uint16_t> short_in(const nlattr* attribute) {
+    if (mnl_attr_get_payload_len(attribute) < sizeof(std::uint16_t)) return std::nullopt;
+    return mnl_attr_get_u16(attribute);
+}
+
+// What one message says of a link beside what goes straight into it.
+struct LinkParts {
+    std::optional<std::uint32_t> lower;  // IFLA_LINK: a veth's peer, or what a VLAN is on top of
+    bool lower_elsewhere = false;        // in another network namespace
+    std::optional<std::uint16_t> vlan_id;
+    bool vlan_8021q = true;
+    bool whole = false;  // a notification that says all; a wireless event names little
+};
+
+void read_vlan(const nlattr* data, LinkParts& parts) {
+    for_each_nested(data, [&](const nlattr* inner) {
+        if (mnl_attr_get_type(inner) == IFLA_VLAN_ID) parts.vlan_id = short_in(inner);
+        if (mnl_attr_get_type(inner) == IFLA_VLAN_PROTOCOL)
+            parts.vlan_8021q = short_in(inner) == __builtin_bswap16(ETH_P_8021Q);
     });
-    return kind;
+}
+
+bool is_active_slave(const nlattr* data) {
+    bool active = false;
+    for_each_nested(data, [&](const nlattr* inner) {
+        if (mnl_attr_get_type(inner) == IFLA_BOND_SLAVE_STATE && mnl_attr_get_payload_len(inner) >= 1)
+            active = mnl_attr_get_u8(inner) == BOND_STATE_ACTIVE;
+    });
+    return active;
+}
+
+void read_link_info(const nlattr* info, Link& link, LinkParts& parts) {
+    const nlattr* data = nullptr;
+    const nlattr* slave_data = nullptr;
+    std::string slave_kind;
+    for_each_nested(info, [&](const nlattr* inner) {
+        switch (mnl_attr_get_type(inner)) {
+            case IFLA_INFO_KIND:
+                link.kind = text_in(inner);
+                break;
+            case IFLA_INFO_DATA:
+                data = inner;
+                break;
+            case IFLA_INFO_SLAVE_KIND:
+                slave_kind = text_in(inner);
+                break;
+            case IFLA_INFO_SLAVE_DATA:
+                slave_data = inner;
+                break;
+            default:
+                break;
+        }
+    });
+    if (data != nullptr && link.kind == "vlan") read_vlan(data, parts);
+    link.active_slave = slave_data != nullptr && slave_kind == "bond" && is_active_slave(slave_data);
 }
 
 // RFC 8950's next hop of the other family: a family and then the address.
@@ -120,7 +171,7 @@ NeighbourState neighbour_state(std::uint16_t nud) {
     }
 }
 
-void read_link_attribute(const nlattr* attribute, Link& link, bool& peer_elsewhere) {
+void read_link_attribute(const nlattr* attribute, Link& link, LinkParts& parts) {
     switch (mnl_attr_get_type(attribute)) {
         case IFLA_IFNAME:
             link.name = text_in(attribute);
@@ -130,19 +181,37 @@ void read_link_attribute(const nlattr* attribute, Link& link, bool& peer_elsewhe
             break;
         case IFLA_MTU:
             link.mtu = number_in(attribute).value_or(link.mtu);
+            parts.whole = true;
+            break;
+        case IFLA_MAX_MTU:
+            link.max_mtu = number_in(attribute).value_or(0);
+            break;
+        case IFLA_MASTER:
+            link.master = number_in(attribute).value_or(0);
             break;
         case IFLA_LINK:
-            link.veth_peer = number_in(attribute);
+            parts.lower = number_in(attribute);
             break;
         case IFLA_LINK_NETNSID:
-            peer_elsewhere = true;
+            parts.lower_elsewhere = true;
             break;
         case IFLA_LINKINFO:
-            link.kind = link_kind(attribute);
+            read_link_info(attribute, link, parts);
             break;
         default:
             break;
     }
+}
+
+// Makes of a link's lower one what its kind makes of it.
+void settle_lower(Link& link, const LinkParts& parts) {
+    const bool here = parts.lower.value_or(0) != 0 && !parts.lower_elsewhere;
+    if (parts.whole) {
+        link.veth_peer.reset();
+        link.vlan.reset();
+    }
+    if (here && link.kind == "veth") link.veth_peer = parts.lower;
+    if (here && parts.vlan_id && parts.vlan_8021q) link.vlan = VlanOf{*parts.vlan_id, *parts.lower};
 }
 
 }  // namespace
@@ -204,10 +273,13 @@ void NetlinkModel::apply_link(const nlmsghdr* message, Changes& changes) {
     link.carrier = (header->ifi_flags & IFF_RUNNING) != 0;
     link.loopback = (header->ifi_flags & IFF_LOOPBACK) != 0;
     link.has_arp = (header->ifi_flags & (IFF_NOARP | IFF_LOOPBACK)) == 0;
-    bool peer_elsewhere = false;
-    for_each_attribute<ifinfomsg>(
-        message, [&](const nlattr* attribute) { read_link_attribute(attribute, link, peer_elsewhere); });
-    if (link.kind != "veth" || peer_elsewhere || link.veth_peer == 0U) link.veth_peer.reset();
+    link.master = 0;  // what belongs to nothing any more is told by the attribute's absence
+    LinkParts parts;
+    for_each_attribute<ifinfomsg>(message,
+                                  [&](const nlattr* attribute) { read_link_attribute(attribute, link, parts); });
+    if (!parts.whole) link.master = before.master;
+    if (link.master == 0) link.active_slave = false;
+    settle_lower(link, parts);
     changes.links |= link != before;
 }
 
@@ -287,6 +359,12 @@ const Link* NetlinkModel::link(std::uint32_t ifindex) const {
 const Link* NetlinkModel::link(std::string_view name) const {
     for (const auto& [ifindex, seen] : links_)
         if (seen.value.name == name) return &seen.value;
+    return nullptr;
+}
+
+const Link* NetlinkModel::vlan_on(std::uint32_t lower, std::uint16_t id) const {
+    for (const auto& [ifindex, seen] : links_)
+        if (seen.value.vlan == VlanOf{id, lower}) return &seen.value;
     return nullptr;
 }
 

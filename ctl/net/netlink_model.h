@@ -31,6 +31,8 @@ class NetlinkModel {
 
     const Link* link(std::uint32_t ifindex) const;
     const Link* link(std::string_view name) const;
+    // The VLAN device of that number on top of a link; null: there is none.
+    const Link* vlan_on(std::uint32_t lower, std::uint16_t id) const;
     const Neighbour* neighbour(const NeighbourKey& key) const;
     std::vector<Link> links() const;
     std::vector<LocalAddress> addresses() const;

@@ -20,8 +20,13 @@ constexpr Duration kRefreshGap = 5s;
 
 }  // namespace
 
-void NextHopTracker::set_wanted(const std::vector<IpAddress>& destinations, TimePoint now) {
-    const std::set<IpAddress> wanted(destinations.begin(), destinations.end());
+std::string Destination::to_string() const {
+    if (!vlan) return address.to_string();
+    return address.to_string() + (*vlan == 0 ? " untagged" : " on VLAN " + std::to_string(*vlan));
+}
+
+void NextHopTracker::set_wanted(const std::vector<Destination>& destinations, TimePoint now) {
+    const std::set<Destination> wanted(destinations.begin(), destinations.end());
     for (auto target = targets_.begin(); target != targets_.end();) {
         if (!wanted.contains(target->first)) {
             watch(target->first, target->second, std::nullopt);
@@ -31,7 +36,7 @@ void NextHopTracker::set_wanted(const std::vector<IpAddress>& destinations, Time
         }
     }
     if (!rerouted_) rerouted_ = now;
-    for (const IpAddress& destination : wanted) {
+    for (const Destination& destination : wanted) {
         const auto [entry, is_new] = targets_.try_emplace(destination);
         if (is_new) find_way(destination, entry->second);
     }
@@ -60,7 +65,7 @@ std::optional<TimePoint> NextHopTracker::next_deadline() const {
     if (targets_.empty() || !rerouted_) return std::nullopt;
     TimePoint next = *rerouted_ + (reroute_pending_ ? kRerouteGap : kReroutePeriod);
     for (const auto& [key, watched] : watched_)
-        if (wants_kick(key)) next = std::min(next, watched.next_kick);
+        if (wants_kick(key, watched)) next = std::min(next, watched.next_kick);
     return next;
 }
 
@@ -71,24 +76,55 @@ void NextHopTracker::reroute_all(TimePoint now) {
 }
 
 // The way to a destination, or why there is none that frames can take.
-Result<Route> NextHopTracker::usable_route(const IpAddress& destination) const {
-    auto route = os_.route_to(destination);
+Result<Route> NextHopTracker::usable_route(const Destination& destination) const {
+    auto route = given_route(destination, os_.route_to(destination.address));
     if (!route || route->local) return route;
     const Link* link = os_.link(route->ifindex);
     if (link != nullptr && !link->has_arp) return fail("interface " + link->name + " has no MAC addresses");
     return route;
 }
 
-void NextHopTracker::find_way(const IpAddress& destination, Target& target) {
+// With the next hop's MAC given, nothing is left for the kernel to say but the interface: the only one needs no route,
+// and where the kernel has one it is about networks that the kernel knows.
+Result<Route> NextHopTracker::given_route(const Destination& destination, Result<Route> route) const {
+    if (destination.mac.is_zero() || interfaces_.size() != 1 || (route && route->local)) return route;
+    const std::uint32_t only = *interfaces_.begin();
+    const Link* link = route ? os_.link(route->ifindex) : nullptr;
+    const bool ours = link != nullptr && (link->ifindex == only || (link->vlan && link->vlan->lower == only));
+    return ours ? route : Route{false, only, std::nullopt, std::nullopt, std::nullopt};
+}
+
+NextHopTracker::Way NextHopTracker::way_of(const Destination& destination, const Route& route) const {
+    Way way;
+    way.ifindex = way.device = route.ifindex;
+    way.via = route.gateway.value_or(destination.address);
+    if (const Link* link = os_.link(route.ifindex); link != nullptr && link->vlan) {
+        way.device = link->vlan->lower;
+        way.vlan = link->vlan->id;
+    }
+    if (!destination.vlan || destination.vlan == way.vlan) return way;
+    // The config knows better than the route: the neighbour is asked where that VLAN is.
+    way.vlan = destination.vlan;
+    way.ifindex = way.device;
+    if (*destination.vlan == 0) return way;
+    const Link* device = os_.vlan_on(way.device, *destination.vlan);
+    way.askable = device != nullptr;
+    if (device != nullptr) way.ifindex = device->ifindex;
+    return way;
+}
+
+void NextHopTracker::find_way(const Destination& destination, Target& target) {
     target.route = usable_route(destination);
     std::optional<NeighbourKey> neighbour;
-    if (target.route && !target.route->local)
-        neighbour = NeighbourKey{target.route->ifindex, target.route->gateway.value_or(destination)};
+    if (target.route && !target.route->local) {
+        target.way = way_of(destination, *target.route);
+        if (destination.mac.is_zero()) neighbour = NeighbourKey{target.way.ifindex, target.way.via};
+    }
     watch(destination, target, neighbour);
     note(destination, target);
 }
 
-void NextHopTracker::watch(const IpAddress& destination, Target& target, std::optional<NeighbourKey> key) {
+void NextHopTracker::watch(const Destination& destination, Target& target, std::optional<NeighbourKey> key) {
     if (target.neighbour == key) return;
     if (target.neighbour) unwatch(*target.neighbour, destination);
     target.neighbour = key;
@@ -100,7 +136,7 @@ void NextHopTracker::watch(const IpAddress& destination, Target& target, std::op
     watched.failed = known != nullptr && known->state == NeighbourState::kFailed;
 }
 
-void NextHopTracker::unwatch(const NeighbourKey& key, const IpAddress& user) {
+void NextHopTracker::unwatch(const NeighbourKey& key, const Destination& user) {
     const auto found = watched_.find(key);
     found->second.users.erase(user);
     if (!found->second.users.empty()) return;
@@ -124,7 +160,7 @@ void NextHopTracker::refresh(const NeighbourKey& key, TimePoint now) {
     }
     // An entry that the kernel has dropped is asked for again at once, unless it was just asked for.
     if (known == nullptr) watched.next_kick = std::min(watched.next_kick, now + kKickGap);
-    for (const IpAddress& user : watched.users) note(user, targets_.at(user));
+    for (const Destination& user : watched.users) note(user, targets_.at(user));
 }
 
 // A link that went down took the blame; when it is back, its neighbours are asked as if for the first time.
@@ -137,7 +173,9 @@ void NextHopTracker::forgive_dead_links() {
     }
 }
 
-bool NextHopTracker::wants_kick(const NeighbourKey& key) const {
+bool NextHopTracker::wants_kick(const NeighbourKey& key, const Watched& watched) const {
+    const auto askable = [&](const Destination& user) { return targets_.at(user).way.askable; };
+    if (std::none_of(watched.users.begin(), watched.users.end(), askable)) return false;
     const Link* link = os_.link(key.ifindex);
     if (link == nullptr || !link->up()) return false;
     const Neighbour* known = os_.neighbour(key);
@@ -148,26 +186,32 @@ bool NextHopTracker::wants_kick(const NeighbourKey& key) const {
 
 void NextHopTracker::kick_due(TimePoint now) {
     for (auto& [key, watched] : watched_) {
-        if (watched.next_kick > now || !wants_kick(key)) continue;
+        if (watched.next_kick > now || !wants_kick(key, watched)) continue;
         const Neighbour* known = os_.neighbour(key);
         watched.next_kick = now + (known != nullptr && known->usable() ? kRefreshGap : kKickGap);
         const auto kicked = os_.resolve(key);
         watched.kick_error = kicked ? std::string() : kicked.error().message;
-        for (const IpAddress& user : watched.users) note(user, targets_.at(user));
+        for (const Destination& user : watched.users) note(user, targets_.at(user));
     }
 }
 
-NextHop NextHopTracker::describe(const IpAddress& destination, const Target& target) const {
+NextHop NextHopTracker::describe(const Destination& destination, const Target& target) const {
     NextHop hop;
-    hop.destination = hop.via = destination;
+    hop.destination = destination;
+    hop.via = destination.address;
     if (!target.route) {
         hop.reach = Reach::kNoRoute;
         hop.reason = target.route.error().message;
         return hop;
     }
-    const Link* link = os_.link(target.route->ifindex);
-    hop.ifindex = target.route->ifindex;
-    hop.via = target.route->gateway.value_or(destination);
+    hop.ifindex = hop.device = target.route->ifindex;
+    if (!target.route->local) {
+        hop.ifindex = target.way.ifindex;
+        hop.device = target.way.device;
+        hop.vlan = target.way.vlan;
+        hop.via = target.way.via;
+    }
+    const Link* link = os_.link(hop.ifindex);
     hop.source = target.route->source;
     hop.mtu = link == nullptr ? 0 : link->mtu;
     hop.mtu = std::min(hop.mtu, target.route->mtu.value_or(hop.mtu));
@@ -177,10 +221,29 @@ NextHop NextHopTracker::describe(const IpAddress& destination, const Target& tar
         hop.reach = Reach::kLinkDown;
         hop.reason = link == nullptr ? "its interface is gone"
                                      : "interface " + link->name + (link->admin_up ? " has no carrier" : " is down");
+    } else if (!target.neighbour) {
+        hop.reach = Reach::kReachable;
+        hop.mac = destination.mac;
+    } else if (!target.way.askable) {
+        describe_unaskable(*target.neighbour, hop);
     } else {
         describe_neighbour(*target.neighbour, hop);
     }
     return hop;
+}
+
+// On a VLAN that the kernel has no device for, only what was written down by hand is known.
+void NextHopTracker::describe_unaskable(const NeighbourKey& key, NextHop& hop) const {
+    const Neighbour* known = os_.neighbour(key);
+    if (known != nullptr && known->is_static() && known->usable()) {
+        hop.reach = Reach::kReachable;
+        hop.mac = known->mac;
+        return;
+    }
+    hop.reach = Reach::kFailed;
+    hop.reason = "nobody to ask for " + hop.via.to_string() + " on VLAN " + std::to_string(*hop.vlan) + ": " +
+                 os_.link(hop.device)->name +
+                 " has no VLAN device of that number; add one, or write the backend's 'mac'";
 }
 
 void NextHopTracker::describe_neighbour(const NeighbourKey& key, NextHop& hop) const {
@@ -201,7 +264,7 @@ void NextHopTracker::describe_neighbour(const NeighbourKey& key, NextHop& hop) c
 }
 
 // Compares with what was last told.
-void NextHopTracker::note(const IpAddress& destination, Target& target) {
+void NextHopTracker::note(const Destination& destination, Target& target) {
     NextHop hop = describe(destination, target);
     if (target.told == hop) return;
     events_.push_back({std::exchange(target.told, hop), hop});
@@ -213,7 +276,7 @@ void NextHopTracker::tell() {
         if (callback_) callback_(event.before, event.now);
 }
 
-const NextHop* NextHopTracker::find(const IpAddress& destination) const {
+const NextHop* NextHopTracker::find(const Destination& destination) const {
     const auto found = targets_.find(destination);
     return found == targets_.end() ? nullptr : &*found->second.told;
 }

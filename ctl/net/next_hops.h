@@ -32,6 +32,8 @@ class NetOs {
     virtual Result<Route> route_to(const IpAddress& destination) = 0;
     // Pointers are read at once and not kept. Null: there is none.
     virtual const Link* link(std::uint32_t ifindex) const = 0;
+    // The VLAN device of that number on top of a link.
+    virtual const Link* vlan_on(std::uint32_t lower, std::uint16_t id) const = 0;
     virtual const Neighbour* neighbour(const NeighbourKey& key) const = 0;
     // See NetlinkRequests.
     virtual Result<void> resolve(const NeighbourKey& key) = 0;
@@ -47,11 +49,28 @@ enum class Reach {
     kNoRoute,   // none, or one that cannot be used
 };
 
+// Where frames are to get to, and what is known of the way beside what the kernel knows.
+struct Destination {
+    IpAddress address;
+    std::optional<std::uint16_t> vlan;  // that they leave on; 0 = untagged. None: what the route says
+    MacAddress mac;                     // of the next hop; zero: the kernel is asked
+
+    Destination() = default;
+    Destination(const IpAddress& address_, std::optional<std::uint16_t> vlan_ = {}, const MacAddress& mac_ = {})
+        : address(address_), vlan(vlan_), mac(mac_) {}
+    // "192.0.2.11", "192.0.2.11 on VLAN 7"
+    std::string to_string() const;
+    auto operator<=>(const Destination&) const = default;
+};
+
 struct NextHop {
-    IpAddress destination;
+    Destination destination;
     Reach reach = Reach::kResolving;
-    std::uint32_t ifindex = 0;  // 0 without a route
-    IpAddress via;              // whose MAC it is: the gateway, or the destination itself
+    std::uint32_t ifindex = 0;  // whose neighbour the next hop is; 0 without a route
+    // The interface that frames leave by: where `ifindex` is a VLAN device, what it is on top of.
+    std::uint32_t device = 0;
+    std::optional<std::uint16_t> vlan;  // that they leave on; 0 = untagged. None: with the tags that they came with
+    IpAddress via;                      // whose MAC it is: the gateway, or the destination itself
     std::optional<IpAddress> source;
     MacAddress mac;         // zero while none was ever known on this way
     std::uint32_t mtu = 0;  // of link and route, the smaller; 0 without a route
@@ -78,28 +97,41 @@ class NextHopTracker {
 
     void on_change(OnChange callback) { callback_ = std::move(callback); }
 
+    // The interfaces that frames can leave by. Where there is only one, a destination whose MAC is given needs no route.
+    void set_interfaces(std::set<std::uint32_t> ifindexes) { interfaces_ = std::move(ifindexes); }
+
     // Replaces the destinations; duplicates collapse. Those kept keep their state.
-    void set_wanted(const std::vector<IpAddress>& destinations, TimePoint now);
+    void set_wanted(const std::vector<Destination>& destinations, TimePoint now);
     // The kernel's news, as NetlinkMonitor tells them.
     void on_change(const Changes& changes, TimePoint now);
     // To be called at next_deadline(); harmless at any other time.
     void tick(TimePoint now);
     std::optional<TimePoint> next_deadline() const;
 
-    const NextHop* find(const IpAddress& destination) const;  // null: not wanted
+    const NextHop* find(const Destination& destination) const;  // null: not wanted
     std::vector<NextHop> all() const;
     // No destination is still waiting for its first answer.
     bool settled() const;
 
   private:
+    // How frames leave for a destination, as far as links and routes say it.
+    struct Way {
+        std::uint32_t ifindex = 0;  // as in NextHop
+        std::uint32_t device = 0;
+        std::optional<std::uint16_t> vlan;
+        IpAddress via;
+        bool askable =
+            true;  // the next hop is a neighbour that the kernel can ask for; else only a static one is known
+    };
     struct Target {
         Result<Route> route = fail("not asked yet");
-        std::optional<NeighbourKey> neighbour;  // none when local or without a usable route
+        Way way;                                // of a usable route that is not local
+        std::optional<NeighbourKey> neighbour;  // none when local, without a usable route, or when the MAC is given
         std::optional<NextHop> told;
     };
     // A neighbour that at least one destination goes through.
     struct Watched {
-        std::set<IpAddress> users;
+        std::set<Destination> users;
         MacAddress last_mac;
         TimePoint next_kick;  // the past: at once
         std::string kick_error;
@@ -111,22 +143,26 @@ class NextHopTracker {
     };
 
     void reroute_all(TimePoint now);
-    Result<Route> usable_route(const IpAddress& destination) const;
-    void find_way(const IpAddress& destination, Target& target);
-    void watch(const IpAddress& destination, Target& target, std::optional<NeighbourKey> key);
-    void unwatch(const NeighbourKey& key, const IpAddress& user);
+    Result<Route> usable_route(const Destination& destination) const;
+    Result<Route> given_route(const Destination& destination, Result<Route> route) const;
+    Way way_of(const Destination& destination, const Route& route) const;
+    void find_way(const Destination& destination, Target& target);
+    void watch(const Destination& destination, Target& target, std::optional<NeighbourKey> key);
+    void unwatch(const NeighbourKey& key, const Destination& user);
     void refresh(const NeighbourKey& key, TimePoint now);
-    bool wants_kick(const NeighbourKey& key) const;
+    bool wants_kick(const NeighbourKey& key, const Watched& watched) const;
     void kick_due(TimePoint now);
     void forgive_dead_links();
-    NextHop describe(const IpAddress& destination, const Target& target) const;
+    NextHop describe(const Destination& destination, const Target& target) const;
     void describe_neighbour(const NeighbourKey& key, NextHop& hop) const;
-    void note(const IpAddress& destination, Target& target);
+    void describe_unaskable(const NeighbourKey& key, NextHop& hop) const;
+    void note(const Destination& destination, Target& target);
     void tell();
 
     NetOs& os_;
     OnChange callback_;
-    std::map<IpAddress, Target> targets_;
+    std::set<std::uint32_t> interfaces_;
+    std::map<Destination, Target> targets_;
     std::map<NeighbourKey, Watched> watched_;
     std::vector<Event> events_;  // to be told once the state is consistent
     std::optional<TimePoint> rerouted_;

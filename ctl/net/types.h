@@ -13,19 +13,31 @@
 
 namespace fairlead::net {
 
+// What makes a link a VLAN's (IEEE 802.1Q): its number, and the link that its frames go by with a tag.
+struct VlanOf {
+    std::uint16_t id = 0;
+    std::uint32_t lower = 0;
+    auto operator<=>(const VlanOf&) const = default;
+};
+
 struct Link {
     std::uint32_t ifindex = 0;
     std::string name;
     std::string kind;  // "veth", "bridge", ...; empty for hardware
     MacAddress mac;
     std::uint32_t mtu = 0;
+    std::uint32_t max_mtu = 0;  // that the driver takes at all; 0: not said
     bool admin_up = false;
     bool carrier = false;
     bool loopback = false;
     bool has_arp = true;                     // false: a link without neighbours to resolve
     std::optional<std::uint32_t> veth_peer;  // its ifindex, when the peer is in this network namespace
+    std::optional<VlanOf> vlan;              // a VLAN device over a link of this network namespace
+    std::uint32_t master = 0;                // ifindex of the bond or bridge that it belongs to; 0: none
+    bool active_slave = false;               // of a bond, and in use: its master sends by it
 
     bool up() const { return admin_up && carrier; }
+    bool is_bond() const { return kind == "bond"; }
     auto operator<=>(const Link&) const = default;
 };
 

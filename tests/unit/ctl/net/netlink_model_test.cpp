@@ -54,6 +54,22 @@ class Message {
         mnl_attr_nest_end(get(), nest);
         return *this;
     }
+    // Attributes within attributes, as a link of a kind has them.
+    template <typename Fill>
+    Message& nested(std::uint16_t outer, Fill fill) {
+        nlattr* nest = mnl_attr_nest_start(get(), outer);
+        fill(*this);
+        mnl_attr_nest_end(get(), nest);
+        return *this;
+    }
+    Message& short_number(std::uint16_t type, std::uint16_t value) {
+        mnl_attr_put_u16(get(), type, value);
+        return *this;
+    }
+    Message& byte(std::uint16_t type, std::uint8_t value) {
+        mnl_attr_put_u8(get(), type, value);
+        return *this;
+    }
     Message& nested_number(std::uint16_t outer, std::uint16_t inner, std::uint32_t value) {
         nlattr* nest = mnl_attr_nest_start(get(), outer);
         mnl_attr_put_u32(get(), inner, value);
@@ -142,6 +158,64 @@ TEST(NetlinkModel, KnowsAVethPeerInTheSameNamespaceOnly) {
         model,
         link_message(RTM_NEWLINK, 6, "m0").nested_text(IFLA_LINKINFO, IFLA_INFO_KIND, "macvlan").number(IFLA_LINK, 4));
     EXPECT_FALSE(model.link(6)->veth_peer);
+}
+
+Message vlan_message(int index, const char* name, std::uint16_t id, std::uint32_t lower,
+                     std::uint16_t protocol = 0x8100) {
+    auto message = link_message(RTM_NEWLINK, index, name);
+    message.number(IFLA_LINK, lower).nested(IFLA_LINKINFO, [&](Message& info) {
+        info.text(IFLA_INFO_KIND, "vlan").nested(IFLA_INFO_DATA, [&](Message& data) {
+            data.short_number(IFLA_VLAN_ID, id).short_number(IFLA_VLAN_PROTOCOL, __builtin_bswap16(protocol));
+        });
+    });
+    return message;
+}
+
+TEST(NetlinkModel, KnowsAVlanDeviceByItsNumberAndWhatItIsOn) {
+    NetlinkModel model;
+    apply(model, link_message(RTM_NEWLINK, 3, "eth0"));
+    apply(model, vlan_message(9, "eth0.7", 7, 3));
+    EXPECT_EQ(model.link(9)->vlan, (VlanOf{7, 3}));
+    EXPECT_EQ(model.vlan_on(3, 7), model.link(9));
+    EXPECT_EQ(model.vlan_on(3, 8), nullptr);
+    EXPECT_EQ(model.vlan_on(4, 7), nullptr);
+    EXPECT_FALSE(model.link(3)->vlan);
+    apply(model, vlan_message(10, "eth0.8", 8, 3, 0x88a8));
+    EXPECT_FALSE(model.link(10)->vlan) << "a service tag (802.1ad) is not one that we put on";
+    apply(model, vlan_message(11, "eth0.9", 9, 3).number(IFLA_LINK_NETNSID, 0));
+    EXPECT_FALSE(model.link(11)->vlan) << "on a link of another network namespace";
+    EXPECT_FALSE(apply(model, vlan_message(9, "eth0.7", 7, 3)).any());
+}
+
+Message slave_message(std::uint32_t master, std::uint8_t state) {
+    auto message = link_message(RTM_NEWLINK, 4, "eth1");
+    if (master) message.number(IFLA_MASTER, master);
+    message.nested(IFLA_LINKINFO, [&](Message& info) {
+        info.text(IFLA_INFO_SLAVE_KIND, "bond").nested(IFLA_INFO_SLAVE_DATA, [&](Message& data) {
+            data.byte(IFLA_BOND_SLAVE_STATE, state);
+        });
+    });
+    return message;
+}
+
+TEST(NetlinkModel, FollowsTheSlavesOfABond) {
+    NetlinkModel model;
+    apply(model, link_message(RTM_NEWLINK, 2, "bond0").nested_text(IFLA_LINKINFO, IFLA_INFO_KIND, "bond"));
+    EXPECT_TRUE(model.link(2)->is_bond());
+    apply(model, slave_message(2, 0));
+    EXPECT_EQ(model.link(4)->master, 2U);
+    EXPECT_TRUE(model.link(4)->active_slave);
+    EXPECT_TRUE(apply(model, slave_message(2, 1)).links);
+    EXPECT_FALSE(model.link(4)->active_slave) << "a backup";
+    apply(model, slave_message(0, 0));
+    EXPECT_EQ(model.link(4)->master, 0U) << "it left";
+    EXPECT_FALSE(model.link(4)->active_slave);
+}
+
+TEST(NetlinkModel, SaysTheLargestMtuOfADriver) {
+    NetlinkModel model;
+    apply(model, link_message(RTM_NEWLINK, 3, "eth0").number(IFLA_MAX_MTU, 9216));
+    EXPECT_EQ(model.link(3)->max_mtu, 9216U);
 }
 
 TEST(NetlinkModel, LinksWithoutArp) {

@@ -34,6 +34,11 @@ class FakeOs : public NetOs {
         const auto found = links_.find(ifindex);
         return found == links_.end() ? nullptr : &found->second;
     }
+    const Link* vlan_on(std::uint32_t lower, std::uint16_t id) const override {
+        for (const auto& [ifindex, link] : links_)
+            if (link.vlan == VlanOf{id, lower}) return &link;
+        return nullptr;
+    }
     const Neighbour* neighbour(const NeighbourKey& key) const override {
         const auto found = neighbours_.find(key);
         return found == neighbours_.end() ? nullptr : &found->second;
@@ -333,6 +338,120 @@ TEST_F(NextHopTrackerTest, TheSmallerMtuHolds) {
     os_.links_[3].mtu = 1300;
     tracker_.on_change(links(), kStart + 2s);
     EXPECT_EQ(hop("192.0.2.11").mtu, 1300U);
+}
+
+// --- VLANs, and next hops whose MAC is given ---
+
+class VlanTest : public NextHopTrackerTest {
+  protected:
+    VlanTest() { tracker_.set_interfaces({3}); }
+    // eth0.ID, ifindex 100 + ID.
+    void add_vlan(std::uint16_t id) {
+        Link& link = os_.links_[100U + id] = os_.links_[3];
+        link.ifindex = 100U + id;
+        link.name = "eth0." + std::to_string(id);
+        link.mtu = 1496;
+        link.vlan = VlanOf{id, 3};
+    }
+    const NextHop& want(const Destination& destination) {
+        tracker_.set_wanted({destination}, kStart);
+        return *tracker_.find(destination);
+    }
+    Changes set_on(std::uint32_t ifindex, const char* address, NeighbourState state, MacAddress hardware) {
+        const NeighbourKey key{ifindex, ip(address)};
+        os_.neighbours_[key] = {key, hardware, state, true};
+        Changes changes;
+        changes.neighbours.insert(key);
+        return changes;
+    }
+};
+
+TEST_F(VlanTest, ARouteByAVlanDeviceLeavesByWhatItIsOn) {
+    add_vlan(7);
+    os_.routes_[ip("192.0.2.11")] = {false, 107, std::nullopt, std::nullopt, std::nullopt};
+    const auto& hop = want(ip("192.0.2.11"));
+    EXPECT_EQ(hop.ifindex, 107U) << "whose neighbour it is";
+    EXPECT_EQ(hop.device, 3U);
+    EXPECT_EQ(hop.vlan, 7);
+    EXPECT_EQ(hop.mtu, 1496U);
+    EXPECT_EQ(os_.resolved_, (std::vector<NeighbourKey>{{107, ip("192.0.2.11")}}));
+}
+
+TEST_F(VlanTest, OneWithoutAVlanLeavesWithTheTagsThatFramesCameWith) {
+    os_.on_link("192.0.2.11");
+    const auto& hop = want(ip("192.0.2.11"));
+    EXPECT_EQ(hop.device, 3U);
+    EXPECT_FALSE(hop.vlan);
+}
+
+TEST_F(VlanTest, TheConfigsVlanIsAskedOnItsDevice) {
+    os_.through("192.0.2.11", "198.51.100.1");
+    add_vlan(7);
+    add_vlan(8);
+    const auto& hop = want({ip("192.0.2.11"), 7});
+    EXPECT_EQ(hop.ifindex, 107U) << "though the route says eth0";
+    EXPECT_EQ(hop.device, 3U);
+    EXPECT_EQ(hop.vlan, 7);
+    EXPECT_EQ(hop.via, ip("198.51.100.1"));
+    os_.routes_[ip("192.0.2.11")].ifindex = 108;
+    tracker_.on_change(routes(), kStart + 1s);
+    EXPECT_EQ(tracker_.find({ip("192.0.2.11"), 7})->ifindex, 107U) << "though the route says another VLAN";
+    EXPECT_EQ(want({ip("192.0.2.11"), 0}).ifindex, 3U) << "untagged is on the interface itself";
+    EXPECT_EQ(want({ip("192.0.2.11"), 0}).vlan, 0);
+}
+
+TEST_F(VlanTest, WithoutADeviceNobodyIsAskedAndOnlyStaticNeighboursAreKnown) {
+    os_.on_link("192.0.2.11");
+    const Destination destination{ip("192.0.2.11"), 7};
+    tracker_.on_change(set_on(3, "192.0.2.11", NeighbourState::kReachable, mac(0xb)), kStart);
+    EXPECT_FALSE(want(destination).sendable()) << "whoever has that address untagged is somebody else";
+    EXPECT_NE(want(destination).reason.find("nobody to ask for 192.0.2.11 on VLAN 7: eth0 has no VLAN device"),
+              std::string::npos)
+        << want(destination).reason;
+    EXPECT_TRUE(os_.resolved_.empty());
+    tracker_.on_change(set_on(3, "192.0.2.11", NeighbourState::kPermanent, mac(0xa)), kStart);
+    EXPECT_TRUE(tracker_.find(destination)->sendable());
+    EXPECT_EQ(tracker_.find(destination)->mac, mac(0xa));
+    EXPECT_EQ(tracker_.find(destination)->reason, "");
+    add_vlan(7);
+    tracker_.on_change(links(), kStart + 1s);
+    EXPECT_EQ(os_.resolved_, (std::vector<NeighbourKey>{{107, ip("192.0.2.11")}}));
+}
+
+TEST_F(VlanTest, DestinationsOfOneAddressOnTwoVlansAreTwo) {
+    os_.on_link("192.0.2.11");
+    add_vlan(7);
+    tracker_.set_wanted({{ip("192.0.2.11"), 7}, ip("192.0.2.11")}, kStart);
+    tracker_.on_change(set_on(107, "192.0.2.11", NeighbourState::kReachable, mac(7)), kStart);
+    EXPECT_EQ(tracker_.find({ip("192.0.2.11"), 7})->mac, mac(7));
+    EXPECT_EQ(tracker_.find(ip("192.0.2.11"))->reach, Reach::kResolving);
+    EXPECT_EQ(tracker_.find({ip("192.0.2.11"), 8}), nullptr);
+}
+
+TEST_F(VlanTest, AGivenMacIsNotAskedFor) {
+    os_.on_link("192.0.2.11");
+    const auto& hop = want({ip("192.0.2.11"), 7, mac(1)});
+    EXPECT_EQ(hop.reach, Reach::kReachable);
+    EXPECT_EQ(hop.mac, mac(1));
+    EXPECT_EQ(hop.vlan, 7);
+    EXPECT_TRUE(tracker_.settled());
+    EXPECT_TRUE(os_.resolved_.empty());
+    os_.links_[3].carrier = false;
+    tracker_.on_change(links(), kStart + 1s);
+    EXPECT_FALSE(tracker_.find({ip("192.0.2.11"), 7, mac(1)})->sendable());
+}
+
+TEST_F(VlanTest, WithAGivenMacTheOnlyInterfaceNeedsNoRoute) {
+    EXPECT_EQ(want({ip("192.0.2.11"), 7, mac(1)}).device, 3U);
+    EXPECT_TRUE(want({ip("192.0.2.11"), 7, mac(1)}).sendable());
+    os_.links_[4] = os_.links_[3];
+    os_.links_[4].ifindex = 4;
+    os_.routes_[ip("192.0.2.11")] = {false, 4, ip("198.51.100.1"), std::nullopt, std::nullopt};
+    EXPECT_EQ(want({ip("192.0.2.11"), 8, mac(1)}).device, 3U) << "the default route leads elsewhere";
+    tracker_.set_interfaces({3, 4});
+    EXPECT_EQ(want({ip("192.0.2.11"), 9, mac(1)}).device, 4U) << "of several, the route chooses";
+    os_.routes_.clear();
+    EXPECT_EQ(want({ip("192.0.2.11"), 10, mac(1)}).reach, Reach::kNoRoute);
 }
 
 TEST_F(NextHopTrackerTest, SaysWhenItMayNotAsk) {
