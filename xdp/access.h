@@ -117,7 +117,7 @@ __attribute__((noinline)) int fl_parse_frame_apart(struct xdp_md *ctx) {
     struct fl_scratch *s = fl_scratch(&e);
     if (!s) return 0;
     fl_open(&e, ctx, &p);
-    fl_parse_frame_step(&e, &p, &s->frame);
+    fl_parse_frame_step(&p, fl_frame_length(&e, &p), &s->frame);
     return 0;
 }
 
@@ -127,8 +127,7 @@ __attribute__((noinline)) int fl_parse_ip_apart(struct xdp_md *ctx, __u32 place,
     struct fl_scratch *s = fl_scratch(&e);
     if (!s) return 0;
     fl_open(&e, ctx, &p);
-    fl_parse_ip_step(&p, (enum fl_place)place, (__u8)family, at, limit,
-                     place == FL_PLACE_IP ? &s->ip : &s->inner);
+    fl_parse_ip_step(&p, (enum fl_place)place, (__u8)family, at, limit, place == FL_PLACE_IP ? &s->ip : &s->inner);
     return 0;
 }
 

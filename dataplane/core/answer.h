@@ -44,8 +44,8 @@ FL_INLINE void fl_write_ipv4(struct fl_ipv4 *ip, __u32 length, __u8 protocol, __
     ip->checksum = fl_checksum_fold(fl_checksum_words(ip, 5));
 }
 
-FL_INLINE void fl_write_ipv6(struct fl_ipv6 *ip, __u32 length, __u8 next, __u8 hop_limit, const union fl_address *source,
-                             const union fl_address *destination) {
+FL_INLINE void fl_write_ipv6(struct fl_ipv6 *ip, __u32 length, __u8 next, __u8 hop_limit,
+                             const union fl_address *source, const union fl_address *destination) {
     fl_store32(ip, 0x60);
     fl_store32(&ip->length, (__u32)fl_htons(length) | ((__u32)next << 16) | ((__u32)hop_limit << 24));
     fl_store64(&ip->source[0], source->halves[0]);

@@ -26,7 +26,6 @@ FL_INLINE __be16 fl_checksum_update(__be16 checksum, __be16 from, __be16 to) {
     return fl_checksum_fold((__u64)(__u16)~checksum + (__u16)~from + to);
 }
 
-
 /* The pseudo-header of RFC 8200 section 8.1 (addresses, upper-layer length, next header). */
 FL_INLINE __u64 fl_checksum_pseudo6(const struct fl_ipv6 *ip, __u16 length, __u8 next) {
     return fl_checksum_words(ip->source, 8) + fl_htonl(length) + fl_htonl(next);

@@ -70,8 +70,8 @@ FL_INLINE void fl_take_way(const struct fl_port *in, __u32 number_in, const stru
     if (bond && in && FL_PORT_BOND(fl_read_once(&in->way)) == bond) d->port = (__u16)number_in;
     if (vlan == FL_VLAN_NONE) return;
     /* The priority stays (IEEE 802.1Q section 6.9.1); a second tag was the old VLAN's affair. */
-    d->tag[0] = fl_htons(FL_ETHERTYPE_VLAN) |
-                ((d->tags ? d->tag[0] & ((__u32)fl_htons((__u16)~FL_VLAN_ID) << 16) : 0) | ((__u32)fl_htons(vlan) << 16));
+    d->tag[0] = fl_htons(FL_ETHERTYPE_VLAN) | ((d->tags ? d->tag[0] & ((__u32)fl_htons((__u16)~FL_VLAN_ID) << 16) : 0) |
+                                               ((__u32)fl_htons(vlan) << 16));
     d->tags = vlan ? 1 : 0;
 }
 
@@ -130,13 +130,13 @@ FL_INLINE const struct fl_backend *fl_choose_slot(struct fl_engine *e, const str
     line = fl_at_slots(e, (FL_SLOTS_BASE(slots) + d->slot) / FL_SLOTS_PER_LINE);
     if (fl_unlikely(!line)) {
         fl_drop(d, FL_REASON_INTERNAL);
-        return (void *)0;
+        return 0;
     }
     d->slot_word = fl_read_id(&line->words[d->slot % FL_SLOTS_PER_LINE]);
     owner = FL_SLOT_OWNER(d->slot_word);
     if (fl_unlikely(owner == FL_NO_BACKEND)) {
         fl_drop(d, FL_REASON_ALL_DOWN);
-        return (void *)0;
+        return 0;
     }
     backend = fl_set_backend(e, pool, owner, d);
     if (fl_likely(backend != (void *)0)) fl_choose_path(e, meta, ip, backend, d);
@@ -153,8 +153,7 @@ FL_INLINE enum fl_refusal fl_choose(struct fl_engine *e, const struct fl_meta *m
     __u64 affinity;
     __u32 flags;
 
-    d->service =
-        fl_find_service(e, meta, &ip->destination, d->vip, (__be16)(ip->ports >> 16), ip->protocol, &service);
+    d->service = fl_find_service(e, meta, &ip->destination, d->vip, (__be16)(ip->ports >> 16), ip->protocol, &service);
     if (fl_unlikely(!d->service)) {
         const __u32 vip_flags = fl_read_once(&vip->flags);
         if (vip_flags & FL_VIP_LOCAL) {

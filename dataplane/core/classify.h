@@ -141,7 +141,7 @@ FL_INLINE int fl_decide_later(struct fl_engine *e, const struct fl_meta *meta, c
     const struct fl_service *service;
     __u32 id = ip->protocol == FL_PROTO_TCP ? fl_read_id(&vip->client_tcp) : 0;
     if (ip->protocol == FL_PROTO_UDP) id = fl_read_id(&vip->client_udp);
-    service = id ? fl_at_services(e, id) : (void *)0;
+    service = id ? fl_at_services(e, id) : 0;
     if (service) {
         ip->ports = (__u32)service->port << 16;
         return 1;

@@ -24,19 +24,19 @@ struct fl_decision {
     __u8 forward; /* enum fl_forward */
     __u8 family;  /* of the packet; of what is inside, where something is to be unwrapped */
     __u8 syn;
-    __u8 outer;    /* family of the tunnel's header; 0 = no tunnel */
-    __u8 chosen;   /* backend_index names a backend */
-    __u8 ecn;      /* of an unwrapped packet: what its ECN field becomes */
-    __u8 tags;     /* VLAN tags that the frame leaves with */
-    __u8 protocol; /* TCP or UDP, where there are ports */
-    __u8 remember; /* a first fragment: its later ones follow it once it is steered */
-    __u16 l3;      /* offset of the IP header in the frame received; of the outer one, where there is one */
-    __u16 l4;      /* offset of what follows the IP header, its options and extension headers */
-    __u16 unwrap;  /* bytes of outer headers to take off */
-    __u16 port;    /* to transmit by */
-    __u16 mtu;     /* of a packet that is too big: what would fit, bytes of IP */
-    __u32 length;  /* of the IP packet */
-    __u32 frame;   /* bytes received */
+    __u8 outer;              /* family of the tunnel's header; 0 = no tunnel */
+    __u8 chosen;             /* backend_index names a backend */
+    __u8 ecn;                /* of an unwrapped packet: what its ECN field becomes */
+    __u8 tags;               /* VLAN tags that the frame leaves with */
+    __u8 protocol;           /* TCP or UDP, where there are ports */
+    __u8 remember;           /* a first fragment: its later ones follow it once it is steered */
+    __u16 l3;                /* offset of the IP header in the frame received; of the outer one, where there is one */
+    __u16 l4;                /* offset of what follows the IP header, its options and extension headers */
+    __u16 unwrap;            /* bytes of outer headers to take off */
+    __u16 port;              /* to transmit by */
+    __u16 mtu;               /* of a packet that is too big: what would fit, bytes of IP */
+    __u32 length;            /* of the IP packet */
+    __u32 frame;             /* bytes received */
     __u32 tag[FL_VLAN_TAGS]; /* of the frame that leaves, outermost first, as the four bytes lie on the wire */
     __u32 ports;             /* source low, destination high, as in the packet */
     __u64 destination_mac;   /* fl_mac_word */

@@ -28,7 +28,8 @@ FL_INLINE __u64 fl_fragment_hash(const struct fl_meta *meta, const struct fl_ip 
 
 FL_INLINE __u32 fl_fragment_time(struct fl_engine *e) { return (__u32)(fl_now_coarse_ns(e) >> FL_FRAGMENT_SHIFT); }
 
-FL_INLINE struct fl_fragment_bucket *fl_fragment_bucket_of(struct fl_engine *e, const struct fl_meta *meta, __u64 hash) {
+FL_INLINE struct fl_fragment_bucket *fl_fragment_bucket_of(struct fl_engine *e, const struct fl_meta *meta,
+                                                           __u64 hash) {
     return fl_at_fragments(e, (__u32)hash & (meta->limits.fragments / FL_BUCKET_WORDS - 1));
 }
 

@@ -97,12 +97,12 @@ FL_INLINE int fl_is_tag(__be16 type) {
     return type == fl_htons(FL_ETHERTYPE_VLAN) || type == fl_htons(FL_ETHERTYPE_QINQ);
 }
 
-/* Ethernet and its tags. A third tag is no business of ours: the type stays that of a tag. */
-FL_INLINE void fl_parse_frame_step(struct fl_engine *e, const struct fl_packet *p, struct fl_frame *frame) {
+/* Ethernet and its tags, of a frame of `length` bytes. A third tag is no business of ours: the type stays that of a tag. */
+FL_INLINE void fl_parse_frame_step(const struct fl_packet *p, __u32 length, struct fl_frame *frame) {
     const struct fl_eth *eth = (const struct fl_eth *)p->data;
     const struct fl_vlan *tag = (const struct fl_vlan *)(eth + 1);
     __builtin_memset(frame, 0, sizeof(*frame));
-    frame->length = fl_frame_length(e, p);
+    frame->length = length;
     if (!fl_inside(p, eth, sizeof(*eth))) return;
     frame->type = eth->type;
     frame->group = eth->destination[0] & 1;
@@ -176,6 +176,7 @@ FL_INLINE int fl_is_syn(__u8 flags) {
  * is not part of it. `end` is the offset where it ends. */
 FL_INLINE void fl_parse_l4(const struct fl_packet *p, enum fl_place place, __u32 end, struct fl_ip *ip) {
     const __u8 *l4 = fl_at_offset(p, ip->l4);
+    ip->fault = FL_FAULT_NONE;
     if (ip->fragment == FL_FRAGMENT_LATER) return;
     ip->fault = FL_FAULT_MALFORMED;
     if (place == FL_PLACE_QUOTED) {

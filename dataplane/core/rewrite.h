@@ -100,8 +100,8 @@ FL_INLINE int fl_apply_outer4(struct fl_engine *e, const struct fl_meta *meta, c
     if (!fl_inside(p, outer, size + fl_header_size(family))) return -1;
     class_word = fl_take_hop((__u8 *)outer + size, family);
     /* As 32-bit words in memory order: {0x45, tos, length}, {id 0, DF}, {ttl, protocol, checksum}, addresses. */
-    first = 0x45u | (((class_word & 15) << 4 | ((class_word >> 12) & 15)) << 8) |
-            ((__u32)fl_htons(d->length + size) << 16);
+    first =
+        0x45u | (((class_word & 15) << 4 | ((class_word >> 12) & 15)) << 8) | ((__u32)fl_htons(d->length + size) << 16);
     source = meta->encap4.words[3] | ((__u32)(d->hash >> 32) & meta->encap4_mask);
     destination = backend->address.words[3];
     sum = (__u64)first + ((__u32)fl_htons(FL_IPV4_DF) << 16) + (FL_OUTER_TTL | (protocol << 8)) + source + destination;
@@ -147,8 +147,7 @@ FL_INLINE int fl_apply_l2dsr(struct fl_engine *e, struct fl_packet *p, const str
     const __u8 family = d->family;
     __u8 *at;
     if (fl_unlikely(grow) && fl_resize(e, p, grow, d->frame + grow)) return -1;
-    if (!fl_write_layer2(p, d, d->destination_mac, d->source_mac,
-                         family == 4 ? FL_ETHERTYPE_IPV4 : FL_ETHERTYPE_IPV6))
+    if (!fl_write_layer2(p, d, d->destination_mac, d->source_mac, family == 4 ? FL_ETHERTYPE_IPV4 : FL_ETHERTYPE_IPV6))
         return -1;
     at = (__u8 *)fl_at_offset(p, fl_l3_out(d));
     if (!fl_inside(p, at, fl_header_size(family))) return -1;

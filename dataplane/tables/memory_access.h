@@ -60,7 +60,7 @@ FL_INLINE __u32 fl_frame_length(struct fl_engine *e, const struct fl_packet *p) 
 }
 FL_INLINE struct fl_scratch *fl_scratch(struct fl_engine *e) { return &e->scratch; }
 FL_INLINE void fl_parse_frame(struct fl_engine *e, const struct fl_packet *p, struct fl_scratch *s) {
-    fl_parse_frame_step(e, p, &s->frame);
+    fl_parse_frame_step(p, fl_frame_length(e, p), &s->frame);
 }
 FL_INLINE void fl_parse_ip(struct fl_engine *e, const struct fl_packet *p, struct fl_scratch *s, enum fl_place place,
                            __u8 family, __u32 at, __u32 limit) {

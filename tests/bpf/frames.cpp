@@ -45,11 +45,15 @@ constexpr PoolShape kPools[] = {
     {"refusing", FL_FORWARD_L2DSR, FL_POOL_ALL_DOWN_RESET, 8080, false},
     {"silent", FL_FORWARD_L2DSR, 0, 8081, false},
     {"later", FL_FORWARD_NAT, 0, 8082, true},
+    {"gue", FL_FORWARD_GUE, FL_POOL_TOO_BIG_PASS, 6081, true},
 };
-constexpr std::uint32_t kBackends = 6;
+const std::vector<std::uint16_t> kServicePorts = {80, 443, 22, 8080, 8081, 8082, 6081, 9999};
+constexpr std::uint32_t kBackends = 8;
 
 // `family` 0 is IPv4.
 std::string pool_name(const PoolShape& shape, int family) { return std::string(shape.name) + (family ? "6" : "4"); }
+
+bool is_tunnel(const PoolShape& shape) { return shape.forward == FL_FORWARD_IPIP || shape.forward == FL_FORWARD_GUE; }
 
 void add_family(tables::Desired& desired, int family) {
     const auto& vips = kVips[family];
@@ -64,10 +68,10 @@ void add_family(tables::Desired& desired, int family) {
             pool.backends.push_back(
                 {.name = "b" + std::to_string(index),
                  // One tunnel in three is of the other family.
-                 .address = ip(
-                     (family != (shape.forward == FL_FORWARD_IPIP && index % 3 == 1) ? "2001:db8:b::" : "203.0.113.") +
-                     std::to_string(index + 1)),
-                 .forward = shape.forward});
+                 .address = ip((family != (is_tunnel(shape) && index % 3 == 1) ? "2001:db8:b::" : "203.0.113.") +
+                               std::to_string(index + 1)),
+                 .forward = shape.forward,
+                 .gue_port = kGuePort});
         desired.pools.push_back(pool);
         for (const std::string& vip : vips)
             for (const std::uint8_t protocol : {FL_PROTO_TCP, FL_PROTO_UDP})
@@ -84,11 +88,12 @@ void add_family(tables::Desired& desired, int family) {
                                 .pool = pool_name(kPools[0], family)});
 }
 
-// A next hop for each way that it can be wrong, and two good ones.
+// A next hop for each way that it can be wrong, and four good ones.
 void fill_paths(tables::TableWriter& writer) {
-    const std::uint32_t ports[] = {kOwnPort, kOtherPort, kMissingPort, 0};
-    std::uint32_t hops[4];
-    for (int index = 0; index < 4; ++index) {
+    const std::uint32_t ports[] = {kOwnPort, kOtherPort, kMissingPort, 0, kOwnVlanPort, kOtherUntaggedPort};
+    constexpr int kHops = 6;
+    std::uint32_t hops[kHops];
+    for (int index = 0; index < kHops; ++index) {
         const auto hop = writer.allocate_nexthop();
         ASSERT_TRUE(hop.has_value()) << hop.error().message;
         hops[index] = *hop;
@@ -100,8 +105,8 @@ void fill_paths(tables::TableWriter& writer) {
             const std::uint32_t pool = writer.find_pool(pool_name(shape, family)).value();
             const std::uint32_t count = shape.forward == FL_FORWARD_LOCAL ? 1 : kBackends;
             for (std::uint16_t index = 0; index < count; ++index)
-                FL_MUST(writer.set_backend_state(pool, index, FL_BACKEND_HEALTHY, index == 4 ? 600 : 1500,
-                                                 hops[index < 4 ? index : 0]));
+                FL_MUST(writer.set_backend_state(pool, index, FL_BACKEND_HEALTHY, index == 7 ? 600 : 1500,
+                                                 hops[index < kHops ? index : 0]));
             std::vector<std::uint16_t> owners(writer.slot_count(pool), FL_NO_BACKEND);
             for (std::size_t slot = 0; shape.owners && slot < owners.size(); ++slot)
                 owners[slot] = static_cast<std::uint16_t>(slot % 13 == 12 ? FL_NO_BACKEND : slot % count);
@@ -131,16 +136,23 @@ void put_mac(Frame& to, const std::string& text) {
     to.insert(to.end(), bytes.begin(), bytes.end());
 }
 
-// RFC 1071, over the 20 bytes of an IPv4 header.
+// RFC 1071, over the IPv4 header that the packet begins with.
 void finish_ipv4(Frame& header) {
+    const std::size_t size = std::clamp<std::size_t>(std::size_t{header[0] & 15U} * 4, 20, header.size());
     std::uint32_t sum = 0;
-    for (std::size_t at = 0; at < 20; at += 2) sum += static_cast<std::uint32_t>(header[at] << 8 | header[at + 1]);
+    for (std::size_t at = 0; at < size; at += 2) sum += static_cast<std::uint32_t>(header[at] << 8 | header[at + 1]);
     while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
     header[10] = byte(~sum >> 8);
     header[11] = byte(~sum);
 }
 
 }  // namespace
+
+void set_own_vlan(tables::TableWriter& writer, std::uint32_t vlan) {
+    FL_MUST(writer.set_port(
+        kOwnPort,
+        {.name = "left", .ifindex = 1, .mac = mac("02:00:5e:00:53:a1"), .way = FL_PORT_WAY(0, 0, vlan, FL_VLAN_NONE)}));
+}
 
 void fill_tables(tables::TableWriter& writer) {
     tables::Desired desired;
@@ -156,8 +168,17 @@ void fill_tables(tables::TableWriter& writer) {
     FL_MUST(writer.set_answer_rate(1'000'000));  // so that no answer depends on the clock
     FL_MUST(writer.set_role(0, UINT64_MAX));
     FL_MUST(writer.set_role(1, 0));
-    FL_MUST(writer.set_port(kOwnPort, {.name = "left", .ifindex = 1, .mac = mac("02:00:5e:00:53:a1")}));
+    FL_MUST(writer.set_gue_port(kGuePort));
+    set_own_vlan(writer, FL_VLAN_NONE);
     FL_MUST(writer.set_port(kOtherPort, {.name = "right", .ifindex = 2, .mac = mac("02:00:5e:00:53:a2")}));
+    FL_MUST(writer.set_port(kOwnVlanPort, {.name = "left",
+                                           .ifindex = 1,
+                                           .mac = mac("02:00:5e:00:53:a4"),
+                                           .way = FL_PORT_WAY(kOwnPort, 0, FL_VLAN_NONE, kVlan)}));
+    FL_MUST(writer.set_port(kOtherUntaggedPort, {.name = "right",
+                                                 .ifindex = 2,
+                                                 .mac = mac("02:00:5e:00:53:a5"),
+                                                 .way = FL_PORT_WAY(kOtherPort, 0, FL_VLAN_NONE, 0)}));
     const std::vector<MacAddress> peers = {mac("02:00:5e:00:53:98"), mac(kPeer)};
     FL_MUST(writer.set_peers(peers));
     FL_MUST(writer.apply(desired));
@@ -198,17 +219,19 @@ Frame FrameMaker::udp(std::uint16_t source, std::uint16_t destination, std::size
 
 Frame FrameMaker::ipv4(const std::string& source, const std::string& destination, std::uint8_t protocol,
                        const Frame& payload) {
-    Frame header = {0x45, 0};
-    put16(header, half(20 + payload.size()));
-    put16(header, half(random_()));
+    const Frame extra = one_in(10) ? options() : Frame{};
+    Frame header = {byte(0x45 + extra.size() / 4), 0};
+    put16(header, half(20 + extra.size() + payload.size()));
+    put16(header, half(below(40)));  // few, so that fragments meet
     put16(header, one_in(2) ? FL_IPV4_DF : 0);
     put(header, {64, protocol, 0, 0});
     put_address(header, source);
     put_address(header, destination);
     if (one_in(12)) header[8] = byte(below(3));
-    if (one_in(20)) header[6] = byte(FL_IPV4_MF >> 8);
-    if (one_in(20)) header[7] = byte(1 + below(100));
+    if (one_in(10)) header[6] = byte(FL_IPV4_MF >> 8);
+    if (one_in(12)) header[7] = byte(offset_of_later());
     if (one_in(20)) header[0] = byte(0x40 + below(16));
+    put(header, extra);
     finish_ipv4(header);
     put(header, payload);
     return header;
@@ -216,16 +239,93 @@ Frame FrameMaker::ipv4(const std::string& source, const std::string& destination
 
 Frame FrameMaker::ipv6(const std::string& source, const std::string& destination, std::uint8_t next,
                        const Frame& payload) {
+    std::uint8_t first = next;
+    const Frame chain = one_in(5) ? extensions(first) : Frame{};
     Frame header = {0x60, 0x12, 0x34, 0x56};
-    put16(header, half(payload.size()));
-    put(header, {next, 64});
+    put16(header, half(chain.size() + payload.size()));
+    put(header, {first, 64});
     put_address(header, source);
     put_address(header, destination);
+    put(header, chain);
     if (one_in(12)) header[7] = byte(below(3));
-    if (one_in(20)) header[6] = any_of<std::uint8_t>({FL_PROTO_HOPOPTS, FL_PROTO_FRAGMENT, FL_PROTO_DSTOPTS, 59});
+    if (one_in(40)) header[6] = any_of<std::uint8_t>({FL_PROTO_HOPOPTS, FL_PROTO_FRAGMENT, FL_PROTO_DSTOPTS, 59});
     if (one_in(40)) header[0] = byte(random_());
     put(header, payload);
     return header;
+}
+
+std::uint32_t FrameMaker::offset_of_later() { return 1 + below(100); }
+
+// 4 to 40 bytes of IPv4 options; a source route among them at times, a wrong length too.
+Frame FrameMaker::options() {
+    Frame list;
+    const std::size_t size = 4 * (1 + below(10));
+    while (list.size() < size) switch (below(8)) {
+            case 0:
+                put(list, {byte(one_in(2) ? FL_IPV4_OPTION_LSRR : FL_IPV4_OPTION_SSRR), 7, 4, 192, 0, 2, 99});
+                break;
+            case 1:
+                list.push_back(FL_IPV4_OPTION_END);
+                break;
+            case 2:
+                put(list, {68, byte(below(12)), 5, 0});
+                break;
+            case 3:
+                put(list, {148, 4, 0, 0});
+                break;
+            default:
+                list.push_back(FL_IPV4_OPTION_NOP);
+        }
+    list.resize(size);
+    return list;
+}
+
+// A chain of extension headers that ends in `next`, which becomes the first one's number.
+Frame FrameMaker::extensions(std::uint8_t& next) {
+    Frame chain;
+    std::uint32_t count = one_in(12) ? 5 + below(4) : 1 + below(3);
+    for (; count; --count) {
+        const auto kind = any_of<std::uint8_t>({FL_PROTO_HOPOPTS, FL_PROTO_DSTOPTS, FL_PROTO_ROUTING, FL_PROTO_AUTH,
+                                                FL_PROTO_FRAGMENT, FL_PROTO_FRAGMENT});
+        const auto units = one_in(20) ? below(40) : below(3);
+        Frame header = {next, byte(units), 0, 0};
+        if (kind == FL_PROTO_FRAGMENT) {
+            header[1] = 0;
+            const std::uint32_t later = one_in(3) ? offset_of_later() : 0;
+            header[2] = byte(later >> 5);
+            header[3] = byte(later << 3 | below(2));
+            put32(header, below(40));
+        } else {
+            header[3] = kind == FL_PROTO_ROUTING && one_in(6) ? 1 : 0;
+            header.resize(kind == FL_PROTO_AUTH ? (units + 2) * 4 : (units + 1) * 8, 0);
+        }
+        put(header, chain);
+        chain = header;
+        next = kind;
+    }
+    return chain;
+}
+
+// A UDP header for GUE, and at times the header of variant 0. What it carries is of `family`.
+Frame FrameMaker::gue(int family, std::uint16_t port) {
+    Frame header = udp(half(0xc000 + below(0x4000)), port);
+    if (one_in(2)) return header;
+    const std::uint32_t words = one_in(3) ? below(4) : 0;
+    put(header, {byte(words | (one_in(8) ? 0x20 : 0) | (one_in(12) ? 0x80 : 0)),
+                 family ? std::uint8_t{FL_PROTO_IPV6} : std::uint8_t{FL_PROTO_IPIP}, 0, 0});
+    header.resize(header.size() + 4 * words, 0x65);
+    return header;
+}
+
+Frame FrameMaker::tagged(std::uint16_t type, const Frame& payload) {
+    Frame body;
+    const std::uint32_t more = below(4) ? below(2) : 2;  // beside the first, whose EtherType is the frame's
+    for (std::uint32_t tag = 0; tag <= more; ++tag) {
+        put16(body, half(one_in(2) ? kVlan | below(8) << 13 : random_()));
+        put16(body, tag < more ? std::uint16_t{FL_ETHERTYPE_VLAN} : type);
+    }
+    put(body, payload);
+    return ethernet(one_in(2) ? FL_ETHERTYPE_VLAN : FL_ETHERTYPE_QINQ, body);
 }
 
 Frame FrameMaker::icmp(int family) {
@@ -242,7 +342,7 @@ Frame FrameMaker::icmp(int family) {
 
 // What an ICMP error quotes: the head of a reply from a service.
 Frame FrameMaker::quote(int family) {
-    const std::uint16_t port = any_of<std::uint16_t>({80, 443, 22, 8080, 8081, 8082, 9999});
+    const std::uint16_t port = any_of(kServicePorts);
     const std::uint16_t to = half(1024 + below(60000));
     const bool is_udp = one_in(3);
     const Frame segment = is_udp ? udp(port, to, below(40)) : tcp(port, to, FL_TCP_ACK, below(40));
@@ -251,13 +351,13 @@ Frame FrameMaker::quote(int family) {
     const std::string& client = any_of(kSources[family]);
     Frame head = family ? ipv6(from, client, protocol, segment) : ipv4(from, client, protocol, segment);
     const std::size_t header = family ? 40 : 20;
-    if (one_in(2)) head.resize(header + 8);
+    if (one_in(2)) head.resize(std::min(header + 8, head.size()));
     if (one_in(10)) head.resize(below(static_cast<std::uint32_t>(header + 8)));
     return head;
 }
 
 Frame FrameMaker::layer4(int family, std::uint8_t& protocol) {
-    const std::uint16_t port = any_of<std::uint16_t>({80, 443, 22, 8080, 8081, 8082, 9999});
+    const std::uint16_t port = any_of(kServicePorts);
     const std::uint16_t from = half(1024 + below(60000));
     const std::size_t data = one_in(30) ? 1500 + below(200) : one_in(4) ? below(1400) : below(60);
     switch (below(8)) {
@@ -285,7 +385,22 @@ Frame FrameMaker::packet(int family) {
     const Frame payload = layer4(family, protocol);
     const std::string to = one_in(6) ? any_of(kSources[family]) : any_of(kVips[family]);
     const std::string from = one_in(6) ? any_of(kSources[family]) : kSources[family][0];
-    return with_ecn(family, family ? ipv6(from, to, protocol, payload) : ipv4(from, to, protocol, payload));
+    Frame made = with_ecn(family, family ? ipv6(from, to, protocol, payload) : ipv4(from, to, protocol, payload));
+    if (protocol == FL_PROTO_TCP && one_in(20)) leave_checksum(family, made);
+    return made;
+}
+
+// Puts the pseudo-header's sum where the checksum is: only right where no option or extension stands in between.
+void FrameMaker::leave_checksum(int family, Frame& packet) {
+    const std::size_t header = family ? 40 : 20, addresses = family ? 8 : 12;
+    if (packet.size() < header + 20) return;
+    std::uint32_t sum = FL_PROTO_TCP + static_cast<std::uint32_t>(packet.size() - header);
+    for (std::size_t at = addresses; at < header; at += 2)
+        sum += static_cast<std::uint32_t>(packet[at] << 8 | packet[at + 1]);
+    while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
+    packet[header + 13] = FL_TCP_SYN;
+    packet[header + 16] = byte(sum >> 8);
+    packet[header + 17] = byte(sum);
 }
 
 Frame FrameMaker::with_ecn(int family, Frame packet) {
@@ -302,10 +417,16 @@ Frame FrameMaker::with_ecn(int family, Frame packet) {
 
 Frame FrameMaker::tunnel(int family) {
     const bool mixed = one_in(10);
-    const Frame inner = packet(mixed ? !family : family);
+    Frame inner = packet(mixed ? !family : family);
     const std::string to = one_in(8) ? any_of(kVips[family]) : kNode[family];
     const std::string& from = any_of(kTunnelSources[family]);
-    const std::uint8_t protocol = (family != 0) != mixed ? FL_PROTO_IPV6 : FL_PROTO_IPIP;
+    std::uint8_t protocol = (family != 0) != mixed ? FL_PROTO_IPV6 : FL_PROTO_IPIP;
+    if (one_in(3)) {
+        Frame header = gue(protocol == FL_PROTO_IPV6, one_in(8) ? 6081 : kGuePort);
+        put(header, inner);
+        inner = header;
+        protocol = FL_PROTO_UDP;
+    }
     return with_ecn(family, family ? ipv6(from, to, protocol, inner) : ipv4(from, to, protocol, inner));
 }
 
@@ -358,14 +479,12 @@ Frame FrameMaker::next() {
         case 3:
             frame = ethernet(type, tunnel(family));
             break;
-        case 4: {  // tagged once or twice
-            Frame tagged;
-            for (std::uint32_t tags = below(3); tags; --tags) {
-                put16(tagged, half(random_()));
-                put16(tagged, tags > 1 ? FL_ETHERTYPE_VLAN : type);
-            }
-            put(tagged, packet(family));
-            frame = ethernet(one_in(2) ? FL_ETHERTYPE_VLAN : FL_ETHERTYPE_QINQ, tagged);
+        case 4: {  // tagged once, twice, or once too often
+            const bool question = one_in(8), family_4 = one_in(2);
+            if (question)
+                frame = tagged(family_4 ? FL_ETHERTYPE_ARP : FL_ETHERTYPE_IPV6, family_4 ? arp() : solicitation());
+            else
+                frame = tagged(type, one_in(6) ? tunnel(family) : packet(family));
             break;
         }
         default:

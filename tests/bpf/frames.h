@@ -16,11 +16,18 @@ namespace fairlead::test {
 using Frame = std::vector<std::uint8_t>;
 
 inline constexpr std::uint32_t kOwnPort = 1;
-inline constexpr std::uint32_t kOtherPort = 2;    // next hops behind it: the engine has to redirect
-inline constexpr std::uint32_t kMissingPort = 3;  // in next hops, but not an interface
+inline constexpr std::uint32_t kOtherPort = 2;          // next hops behind it: the engine has to redirect
+inline constexpr std::uint32_t kMissingPort = 3;        // in next hops, but not an interface
+inline constexpr std::uint32_t kOwnVlanPort = 4;        // VLAN kVlan behind the own port
+inline constexpr std::uint32_t kOtherUntaggedPort = 5;  // the other port's device, without tags
+inline constexpr std::uint16_t kVlan = 7;
+inline constexpr std::uint16_t kGuePort = 6080;
 
 // VIPs of every policy, pools of every forwarding mode and of none, next hops that resolve and that do not.
 void fill_tables(tables::TableWriter& writer);
+
+// From now on VIPs are on this VLAN of the own port alone.
+void set_own_vlan(tables::TableWriter& writer, std::uint32_t vlan);
 
 class FrameMaker {
   public:
@@ -42,12 +49,18 @@ class FrameMaker {
     const T& any_of(const std::vector<T>& choices) {
         return choices[below(static_cast<std::uint32_t>(choices.size()))];
     }
+    std::uint32_t offset_of_later();
+    Frame options();
+    Frame extensions(std::uint8_t& next);
+    Frame gue(int family, std::uint16_t port);
+    Frame tagged(std::uint16_t type, const Frame& payload);
     Frame layer4(int family, std::uint8_t& protocol);
     Frame icmp(int family);
     Frame quote(int family);
     Frame packet(int family);
     Frame tunnel(int family);
     Frame with_ecn(int family, Frame packet);
+    void leave_checksum(int family, Frame& packet);
     Frame arp();
     Frame solicitation();
     void damage(Frame& frame);

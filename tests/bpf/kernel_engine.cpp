@@ -17,6 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint32_t kIngress = 1;
+constexpr std::uint32_t kRedirected = 2;  // the one port beside it
 
 // What cannot work ends the process: a test cannot go on without its engine.
 template <typename T>
@@ -43,7 +44,8 @@ class KernelEngine : public SteerEngine {
                 std::uint64_t) override {
         auto& program = unwrap_only ? decap_ : steer_;
         const auto kind = unwrap_only ? xdp::ProgramKind::kDecap : xdp::ProgramKind::kSteer;
-        if (!program) program.emplace(must(xdp::Program::load(tables, kind, kIngress)));
+        if (!devices_) devices_ = make_devices();
+        if (!program) program.emplace(must(xdp::Program::load(tables, kind, kIngress, devices_.get())));
         xdp::TestRun ran = must(xdp::test_run(program->fd(), frame));
         Steered out;
         out.bytes = std::move(ran.frame);
@@ -58,6 +60,10 @@ class KernelEngine : public SteerEngine {
                 out.verdict = FL_VERDICT_TRANSMIT;
                 out.port = kIngress;
                 break;
+            case XDP_REDIRECT:
+                out.verdict = FL_VERDICT_TRANSMIT;
+                out.port = kRedirected;
+                break;
             default:
                 std::fprintf(stderr, "verdict %u\n", ran.verdict);
                 std::abort();
@@ -66,7 +72,15 @@ class KernelEngine : public SteerEngine {
     }
 
   private:
+    static xdp::UniqueFd make_devices() {
+        xdp::UniqueFd map(bpf_map_create(BPF_MAP_TYPE_DEVMAP, "devices", 4, 4, 64, nullptr));
+        const std::uint32_t loopback = 1;
+        if (bpf_map_update_elem(map.get(), &kRedirected, &loopback, BPF_ANY)) std::abort();
+        return map;
+    }
+
     fs::path folder_;
+    xdp::UniqueFd devices_;
     std::optional<xdp::Program> steer_;
     std::optional<xdp::Program> decap_;
 };

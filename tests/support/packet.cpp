@@ -64,6 +64,8 @@ struct Builder {
         if (std::holds_alternative<Icmp>(*next)) return v6 ? 58 : 1;
         if (std::holds_alternative<Ipv4>(*next)) return 4;
         if (std::holds_alternative<Ipv6>(*next)) return 41;
+        if (std::holds_alternative<Fragment>(*next)) return 44;
+        if (const auto* extension = std::get_if<Extension>(next)) return extension->kind;
         return 253;  // RFC 3692: experiments
     }
 
@@ -107,17 +109,36 @@ struct Builder {
         put(out, rest);
         return out;
     }
+    Bytes operator()(const Extension& x) const {
+        const auto units = x.kind == 51 ? x.size / 4 - 2 : x.size / 8 - 1;
+        Bytes out{x.next.value_or(protocol(true)), static_cast<std::uint8_t>(units), x.routing_type, x.segments_left};
+        out.resize(x.size);
+        put(out, rest);
+        return out;
+    }
+    Bytes operator()(const Fragment& f) const {
+        Bytes out{f.next.value_or(protocol(true)), 0};
+        put16(out, static_cast<std::uint32_t>(f.offset << 3 | (f.more ? 1 : 0)));
+        put32(out, f.id);
+        put(out, rest);
+        return out;
+    }
     Bytes operator()(const Tcp& t) const {
         Bytes out;
         put16(out, t.source);
         put16(out, t.destination);
         put32(out, t.sequence);
         put32(out, t.acknowledgement);
-        put16(out, 0x5000U | (t.fin ? 1U : 0U) | (t.syn ? 2U : 0U) | (t.rst ? 4U : 0U) | (t.ack ? 16U : 0U));
+        put16(out, static_cast<std::uint32_t>((5 + t.options.size() / 4) << 12) | (t.fin ? 1U : 0U) |
+                       (t.syn ? 2U : 0U) | (t.rst ? 4U : 0U) | (t.ack ? 16U : 0U));
         put16(out, t.window);
         put32(out, 0);
+        put(out, t.options);
         put(out, rest);
-        set_checksum(out, 16, pseudo_header(ip, 6, out.size()));
+        if (t.checksum_left)
+            set16(out, 16, static_cast<std::uint16_t>(~internet_checksum(pseudo_header(ip, 6, out.size()))));
+        else
+            set_checksum(out, 16, pseudo_header(ip, 6, out.size()));
         return out;
     }
     Bytes operator()(const Udp& u) const {
@@ -128,6 +149,7 @@ struct Builder {
         put16(out, 0);
         put(out, rest);
         set_checksum(out, 6, pseudo_header(ip, 17, out.size()));
+        if (u.checksum) set16(out, 6, *u.checksum);
         return out;
     }
     Bytes operator()(const Icmp& i) const {

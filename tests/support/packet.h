@@ -49,6 +49,23 @@ struct Ipv6 {
     std::optional<std::uint16_t> length = {};
 };
 
+// An IPv6 extension header of RFC 8200, or an authentication header (`kind` 51): filled up with zeros to `size` bytes.
+struct Extension {
+    std::uint8_t kind = 0;  // its own number; the header before it says it
+    std::size_t size = 8;   // a multiple of 8; of an authentication header, of 4
+    std::uint8_t routing_type = 0;
+    std::uint8_t segments_left = 0;
+    std::optional<std::uint8_t> next = {};
+};
+
+// RFC 8200 section 4.5. What follows a later fragment is Payload.
+struct Fragment {
+    std::uint16_t offset = 0;  // in units of 8 bytes
+    bool more = true;
+    std::uint32_t id = 1;
+    std::optional<std::uint8_t> next = {};
+};
+
 struct Tcp {
     std::uint16_t source = 40000;
     std::uint16_t destination = 80;
@@ -56,11 +73,14 @@ struct Tcp {
     std::uint32_t acknowledgement = 0;
     bool syn = false, ack = false, rst = false, fin = false;
     std::uint16_t window = 0;
+    bool checksum_left = false;  // the pseudo-header's sum alone, as a sender with checksum offload leaves it
+    Bytes options = {};          // a multiple of 4
 };
 
 struct Udp {
     std::uint16_t source = 40000;
     std::uint16_t destination = 53;
+    std::optional<std::uint16_t> checksum = {};
 };
 
 // ICMP or ICMPv6, by the IP header before it.
@@ -85,7 +105,7 @@ struct Payload {
     explicit Payload(Bytes raw) : bytes(std::move(raw)) {}
 };
 
-using Layer = std::variant<Ethernet, Vlan, Ipv4, Ipv6, Tcp, Udp, Icmp, Arp, Payload>;
+using Layer = std::variant<Ethernet, Vlan, Ipv4, Ipv6, Extension, Fragment, Tcp, Udp, Icmp, Arp, Payload>;
 
 class Packet {
   public:
