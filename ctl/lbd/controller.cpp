@@ -160,34 +160,36 @@ Result<void> Controller::open_tables() {
     auto writer = tables::TableWriter::create(*tables_, *grace_);
     if (!writer) return tl::unexpected(writer.error());
     writer_.emplace(std::move(*writer));
-    decisions_.emplace(*writer_, [this](const IpAddress& address) { return path_table_->path_to(address); });
+    decisions_.emplace(*writer_, [this](const plan::BackendDecision& backend) {
+        return path_table_->path_to(destination_of(backend));
+    });
     spdlog::info("tables {}: {} MiB in {}", adopting_ ? "adopted" : "made", tables_->bytes() >> 20, folder.string());
     return {};
 }
 
-// Port n is the n-th interface of the node.
 Result<void> Controller::set_ports() {
-    for (std::size_t i = 0; i < node_.interfaces.size(); ++i) {
-        const auto* link = network_->model().link(node_.interfaces[i].name);
-        if (!link)
-            return fail("interface " + node_.interfaces[i].name + " of node " + node_.name + " does not exist", ENODEV);
-        const auto number = static_cast<std::uint32_t>(i + 1);
-        const auto& present = tables_->ports()[number];
-        tables::TableWriter::Port port{link->name, link->ifindex,          link->mac,
-                                       link->mtu,  present.saved_features, static_cast<fl_engine_kind>(present.mode)};
-        if (auto done = writer_->set_port(number, port); !done) return done;
-    }
+    if (!ports_) ports_.emplace(*writer_, node_.interfaces);
+    if (auto done = ports_->update(network_->model().links()); !done)
+        return fail("node " + node_.name + ": " + done.error().message, done.error().code);
     return {};
 }
 
 namespace {
+// The interface that the node's addresses are on: where the VIPs are on a VLAN, that one's device if there is one.
+const net::Link* address_link(const config::Interface& interface, const net::NetlinkModel& model) {
+    const auto* link = model.link(interface.name);
+    if (!link || !interface.vlan || *interface.vlan == 0) return link;
+    const auto* device = model.vlan_on(link->ifindex, *interface.vlan);
+    return device ? device : link;
+}
+
 // The node's address of a family: as configured, else the first global one of its interfaces.
 std::optional<IpAddress> own_address(const config::Node& node, const net::NetlinkModel& model, bool v4,
                                      const std::set<IpAddress>& vips) {
     const auto& configured = v4 ? node.address : node.address6;
     if (configured) return configured;
     for (const auto& interface : node.interfaces) {
-        const auto* link = model.link(interface.name);
+        const auto* link = address_link(interface, model);
         for (const auto& a : model.addresses())
             if (link && a.ifindex == link->ifindex && a.address.is_v4() == v4 && !a.address.is_link_local() &&
                 !vips.contains(a.address))
@@ -284,6 +286,7 @@ Result<void> Controller::publish() {
     if (auto r = writer_->set_config_digest(1); !r) return r;
     if (auto r = attach(); !r) return r;
     if (auto r = writer_->set_role(kRole, UINT64_MAX); !r) return r;
+    ports_->forget_adopted();
     published_ = true;
     for (const auto& decision : plan_.decisions) spdlog::info("pool {}: {}", decision.pool, decision.reason);
     spdlog::info("serving {} VIPs, {} services", plan_.desired.vips.size(), plan_.desired.services.size());
@@ -301,17 +304,16 @@ void Controller::publish_if_ready() {
 
 Result<void> Controller::attach() {
     attachments_.clear();
-    for (std::size_t i = 0; i < node_.interfaces.size(); ++i) {
-        auto attached = attach_port(i);
+    for (const auto& device : ports_->devices()) {
+        auto attached = attach_device(device);
         if (!attached) return tl::unexpected(attached.error());
         attachments_.push_back(std::move(*attached));
     }
     return {};
 }
 
-Result<xdp::Attachment> Controller::attach_port(std::size_t position) {
-    const xdp::PortSpec port{static_cast<std::uint32_t>(position + 1), node_.interfaces[position].name,
-                             xdp::ProgramKind::kSteer};
+Result<xdp::Attachment> Controller::attach_device(const PortTable::Device& device) {
+    const xdp::PortSpec port{device.number, device.ifname, xdp::ProgramKind::kSteer};
     auto attached = xdp::attach(*tables_, options_.paths.tables, port, mode_of(node_.engine));
     if (!attached) return attached;
     spdlog::info("{}: {}{}, program {}{}{}", attached->ifname,
@@ -326,44 +328,58 @@ Result<xdp::Attachment> Controller::attach_port(std::size_t position) {
 // the next change of a link.
 void Controller::follow_interfaces() {
     if (auto set = set_ports(); !set) spdlog::warn("{}", set.error().message);
-    for (std::size_t i = 0; i < attachments_.size(); ++i) {
-        auto& attachment = attachments_[i];
-        const auto& name = node_.interfaces[i].name;
-        const auto* link = network_->model().link(name);
-        if (link && link->ifindex == attachment.ifindex) continue;
-        if (attachment.ifindex) spdlog::warn("{}: the interface is gone, and the program with it", name);
-        attachment.ifindex = 0;
-        attachment.mode = FL_ENGINE_NONE;
-        attachment.reason = "the interface is gone";
-        if (!link) continue;
-        name_ports();
-        auto attached = attach_port(i);
-        if (attached)
-            attachment = std::move(*attached);
-        else
-            spdlog::error("{}: {}", name, attached.error().message);
+    asio_->tracker->set_interfaces(ports_->interfaces());
+    if (!published_) return;
+    detach_strays();
+    for (const auto& device : ports_->devices()) follow_device(device);
+}
+
+void Controller::follow_device(const PortTable::Device& device) {
+    auto found = std::find_if(attachments_.begin(), attachments_.end(),
+                              [&](const auto& attachment) { return attachment.port == device.number; });
+    if (found == attachments_.end()) {  // a slave that has come
+        xdp::Attachment none;
+        none.ifname = device.ifname;
+        none.port = device.number;
+        found = attachments_.insert(found, std::move(none));
     }
+    if (device.ifindex && device.ifindex == found->ifindex) return;
+    if (found->ifindex) spdlog::warn("{}: the interface is gone, and the program with it", device.ifname);
+    found->ifindex = 0;
+    found->mode = FL_ENGINE_NONE;
+    found->reason = "the interface is gone";
+    if (!device.ifindex) return;
+    auto attached = attach_device(device);
+    if (attached)
+        *found = std::move(*attached);
+    else
+        spdlog::error("{}: {}", device.ifname, attached.error().message);
+}
+
+// Slaves that left their bond.
+void Controller::detach_strays() {
+    const auto& devices = ports_->devices();
+    std::erase_if(attachments_, [&](const auto& attachment) {
+        const auto same = [&](const auto& device) { return device.number == attachment.port; };
+        if (std::any_of(devices.begin(), devices.end(), same)) return false;
+        auto detached = xdp::detach(options_.paths.tables, attachment.ifname);
+        spdlog::warn("{}: it left its bond; {}", attachment.ifname,
+                     detached ? "the program was taken off" : detached.error().message);
+        return true;
+    });
 }
 
 // ---- Network ----
 
 void Controller::watch_network() {
     asio_->tracker = std::make_unique<net::NextHopTracker>(*network_);
-    path_table_ = std::make_unique<PathTable>(*writer_, *asio_->tracker);
-    name_ports();
+    asio_->tracker->set_interfaces(ports_->interfaces());
+    path_table_ = std::make_unique<PathTable>(*writer_, *asio_->tracker, *ports_);
     asio_->tracker->on_change([this](const auto& before, const auto& now) { way_changed(before, now); });
     want_destinations();
     network_->on_change([this](const net::Changes& changes) { network_changed(changes); });
     asio_->netlink.assign(network_->fd());
     wait_for_netlink();
-}
-
-void Controller::name_ports() {
-    PathTable::Ports ports;
-    for (std::size_t i = 0; i < node_.interfaces.size(); ++i)
-        if (const auto* link = network_->model().link(node_.interfaces[i].name))
-            ports[link->ifindex] = static_cast<std::uint32_t>(i + 1);
-    path_table_->set_ports(std::move(ports));
 }
 
 void Controller::wait_for_netlink() {
@@ -377,11 +393,26 @@ void Controller::wait_for_netlink() {
     });
 }
 
+namespace {
+void add_backends(std::set<net::Destination>& destinations, const config::Config& config) {
+    for (const auto& pool : config.pools)
+        for (const auto& backend : pool.backends) destinations.insert(destination_of(backend));
+}
+}  // namespace
+
+// Those of a config that is about to be applied too, so that a backend's way is known when its word is written.
+void Controller::want_also(const config::Config& next) {
+    std::set<net::Destination> added;
+    add_backends(added, next);
+    add_backends(added, config_);
+    for (const auto& address : peer_addresses()) added.insert(address);
+    asio_->tracker->set_wanted({added.begin(), added.end()}, std::chrono::steady_clock::now());
+}
+
 // Backends and the other nodes.
 void Controller::want_destinations() {
-    std::set<IpAddress> wanted;
-    for (const auto& pool : config_.pools)
-        for (const auto& backend : pool.backends) wanted.insert(backend.address);
+    std::set<net::Destination> wanted;
+    add_backends(wanted, config_);
     for (const auto& address : peer_addresses()) wanted.insert(address);
     asio_->tracker->set_wanted({wanted.begin(), wanted.end()}, std::chrono::steady_clock::now());
     path_table_->keep_only(wanted);
@@ -432,12 +463,13 @@ void Controller::way_changed(const std::optional<net::NextHop>& before, const ne
     const bool rewrite = path_table_->changed(now);
     if (!published_) return;
     const auto peers = peer_addresses();
-    if (std::find(peers.begin(), peers.end(), now.destination) != peers.end()) update_peers();
+    if (std::find(peers.begin(), peers.end(), now.destination.address) != peers.end()) update_peers();
     if (!rewrite) return;
     for (std::size_t i = 0; i < config_.pools.size(); ++i) {
         const auto& backends = config_.pools[i].backends;
-        const bool concerned = std::any_of(backends.begin(), backends.end(),
-                                           [&](const auto& backend) { return backend.address == now.destination; });
+        const bool concerned = std::any_of(backends.begin(), backends.end(), [&](const auto& backend) {
+            return destination_of(backend) == now.destination;
+        });
         if (concerned) decisions_->write_backends(plan_.decisions[i]);
     }
 }
@@ -452,17 +484,39 @@ std::vector<IpAddress> Controller::peer_addresses() const {
     return result;
 }
 
+namespace {
+struct Tunnels {
+    bool any = false;
+    std::uint16_t gue_port = 0;  // 0: none by GUE
+};
+
+// How packets for this node's own backends come here when another node steers them.
+Tunnels tunnels_to(const config::Config& config, const plan::NodeView& node) {
+    Tunnels tunnels;
+    for (const auto& pool : config.pools)
+        for (const auto& backend : pool.backends) {
+            if (backend.forward == config::Forward::kL2Dsr || !plan::is_local(backend, node)) continue;
+            tunnels.any = true;
+            if (backend.forward != config::Forward::kGue) continue;
+            if (tunnels.gue_port && tunnels.gue_port != pool.gue_port)
+                spdlog::error("pool {}: gue_port {}, but this node unwraps what comes to port {} for another pool",
+                              pool.name, pool.gue_port, tunnels.gue_port);
+            else
+                tunnels.gue_port = pool.gue_port;
+        }
+    return tunnels;
+}
+}  // namespace
+
 // "A packet is steered once" matters where this node is a backend: there, what a peer sends for a VIP was steered by it.
 // Elsewhere a peer is a client like any other.
 void Controller::update_peers() {
     std::vector<MacAddress> macs;
     std::vector<IpPrefix> sources;
-    bool tunnelled = false, local = false;
+    bool local = false;
     for (const auto& pool : plan_.desired.pools)
         for (const auto& backend : pool.backends) local |= backend.forward == FL_FORWARD_LOCAL;
-    for (const auto& pool : config_.pools)
-        for (const auto& backend : pool.backends)
-            tunnelled |= backend.forward == config::Forward::kIpip && plan::is_local(backend, node_view());
+    const auto [tunnelled, gue_port] = tunnels_to(config_, node_view());
     if (local)
         for (const auto& address : peer_addresses()) {
             const auto* hop = path_table_->find(address);
@@ -478,6 +532,7 @@ void Controller::update_peers() {
     };
     report(writer_->set_peers(macs));
     report(writer_->set_sources(sources));
+    report(writer_->set_gue_port(gue_port));
     report(writer_->set_meta_flags(tunnelled ? FL_META_DECAP : 0));
 }
 
@@ -627,6 +682,7 @@ ReloadResult Controller::reload() {
     if (auto lines = reload_refusals(*loaded.config); !lines.empty())
         return refuse("needs a restart", std::move(lines));
 
+    want_also(*loaded.config);
     std::swap(config_, *loaded.config);  // the views below read config_
     follow_checks();
     auto next = plan::make_plan(config_, node_view(), health_view(), overrides_);
@@ -634,6 +690,7 @@ ReloadResult Controller::reload() {
         if (auto report = decisions_->apply(next); !report) {
             std::swap(config_, *loaded.config);
             follow_checks();
+            want_destinations();
             return refuse(report.error().message, {});
         }
     }

@@ -20,6 +20,7 @@
 #include "ctl/instance.h"
 #include "ctl/lbd/decision_writer.h"
 #include "ctl/lbd/paths.h"
+#include "ctl/lbd/ports.h"
 #include "ctl/net/kernel_net.h"
 #include "ctl/plan/planner.h"
 #include "dataplane/tables/writer.h"
@@ -80,6 +81,8 @@ class Controller {
     const plan::Overrides& overrides() const { return overrides_; }
     const health::HealthMonitor& monitor() const { return *monitor_; }
     const PathTable& paths() const { return *path_table_; }
+    const PortTable& ports() const { return *ports_; }
+    const net::NetlinkModel& network() const { return network_->model(); }
     const tables::Tables& tables() const { return *tables_; }
     const std::vector<xdp::Attachment>& attachments() const { return attachments_; }
 
@@ -104,12 +107,14 @@ class Controller {
 
     Result<void> publish();
     Result<void> attach();
-    Result<xdp::Attachment> attach_port(std::size_t position);
+    Result<xdp::Attachment> attach_device(const PortTable::Device& device);
     void follow_interfaces();
-    void name_ports();
+    void follow_device(const PortTable::Device& device);
+    void detach_strays();
     void publish_if_ready();
     void wait_for_netlink();
     void want_destinations();
+    void want_also(const config::Config& next);
     void schedule_tracker();
     void network_changed(const net::Changes& changes);
     void addresses_changed();
@@ -134,10 +139,11 @@ class Controller {
     std::unique_ptr<tables::GracePeriod> grace_;
     std::optional<tables::TableWriter> writer_;
     std::unique_ptr<net::KernelNet> network_;
+    std::optional<PortTable> ports_;
     std::unique_ptr<PathTable> path_table_;
     std::optional<DecisionWriter> decisions_;
     std::unique_ptr<health::HealthMonitor> monitor_;
-    std::vector<xdp::Attachment> attachments_;
+    std::vector<xdp::Attachment> attachments_;  // of ports_->devices(), by number
 
     plan::Plan plan_;
     plan::Overrides overrides_;

@@ -49,7 +49,7 @@ void DecisionWriter::write_backends(const plan::PoolDecision& decision, std::uin
     for (const auto& backend : decision.backends) {
         const auto index = writer_.find_backend(pool, backend.name);
         if (!index) continue;
-        const auto path = path_to_(backend.address);
+        const auto path = path_to_(backend);
         if (auto r = writer_.set_backend_state(pool, *index, backend.state, path.mtu, path.nexthop); !r)
             spdlog::error("pool {}: backend {}: {}", decision.pool, backend.name, r.error().message);
     }

@@ -23,7 +23,7 @@ plan::PoolHealth pool_health(const config::Pool& pool, const health::HealthMonit
 
 class DecisionWriter {
   public:
-    using PathTo = std::function<Path(const IpAddress&)>;
+    using PathTo = std::function<Path(const plan::BackendDecision&)>;
 
     // `writer` must outlive this, and nobody else may set its slots.
     DecisionWriter(tables::TableWriter& writer, PathTo path_to) : writer_(writer), path_to_(std::move(path_to)) {}

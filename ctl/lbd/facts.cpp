@@ -14,15 +14,14 @@ api::WallTime wall(health::TimePoint time) {
 double milliseconds(health::Duration duration) { return std::chrono::duration<double, std::milli>(duration).count(); }
 
 std::string interface_name(const Controller& controller, std::uint32_t ifindex) {
-    for (const auto& port : controller.attachments())
-        if (port.ifindex == ifindex) return port.ifname;
+    if (const auto* link = controller.network().link(ifindex)) return link->name;
     return ifindex ? "#" + std::to_string(ifindex) : "";
 }
 
-api::NextHopFacts next_hop_facts(const Controller& controller, const IpAddress& address) {
-    const auto* hop = controller.paths().find(address);
+api::NextHopFacts next_hop_facts(const Controller& controller, const config::Backend& backend) {
+    const auto* hop = controller.paths().find(destination_of(backend));
     if (!hop) return {};
-    return {hop->via.to_string(), interface_name(controller, hop->ifindex), hop->mac.to_string(), hop->sendable(),
+    return {hop->via.to_string(), interface_name(controller, hop->device), hop->mac.to_string(), hop->sendable(),
             hop->reason};
 }
 
@@ -75,7 +74,7 @@ api::ControllerFacts controller_facts(const Controller& controller) {
     for (const auto& port : controller.attachments()) facts.ports.push_back({port.port, port.reason});
     for (const auto& pool : controller.config().pools)
         for (const auto& backend : pool.backends)
-            facts.backends[{pool.name, backend.name}] = {next_hop_facts(controller, backend.address),
+            facts.backends[{pool.name, backend.name}] = {next_hop_facts(controller, backend),
                                                          check_facts(controller, pool, backend)};
     return facts;
 }

@@ -48,6 +48,8 @@ BackendDecision decide_backend(const config::Backend& backend, const BackendHeal
     BackendDecision decision;
     decision.name = backend.name;
     decision.address = backend.address;
+    decision.vlan = backend.vlan;
+    decision.mac = backend.mac;
     decision.tier = backend.tier;
     decision.configured_weight = static_cast<std::uint32_t>(backend.weight);
     decision.weight = decision.configured_weight;

@@ -54,6 +54,8 @@ BackendHealth combine_checks(config::CheckPolicy policy, std::span<const Backend
 struct BackendDecision {
     std::string name;
     IpAddress address;
+    std::optional<std::uint16_t> vlan;  // as the config says them
+    std::optional<MacAddress> mac;
     int tier = 0;
     std::uint32_t configured_weight = 100;
     std::uint32_t weight = 100;  // effective

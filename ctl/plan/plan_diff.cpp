@@ -81,7 +81,7 @@ struct PoolPart {
     std::string_view name;
     const tables::DesiredPool* desired;
     const PoolSettings* settings;
-    std::map<std::string_view, std::uint32_t> weights;
+    std::map<std::string_view, const BackendDecision*> decisions;
 };
 
 std::vector<PoolPart> parts_of(const Plan& plan) {
@@ -89,10 +89,23 @@ std::vector<PoolPart> parts_of(const Plan& plan) {
     for (std::size_t i = 0; i < plan.desired.pools.size(); ++i) {
         parts.push_back({plan.desired.pools[i].name, &plan.desired.pools[i], &plan.settings[i], {}});
         for (const BackendDecision& backend : plan.decisions[i].backends) {
-            parts.back().weights[backend.name] = backend.configured_weight;
+            parts.back().decisions[backend.name] = &backend;
         }
     }
     return parts;
+}
+
+// What the config says of a backend and the tables do not.
+void diff_decided(Lines& lines, const std::string& subject, const BackendDecision& before,
+                  const BackendDecision& after) {
+    const auto vlan = [](const BackendDecision& backend) {
+        return backend.vlan ? std::to_string(*backend.vlan) : "none";
+    };
+    const auto mac = [](const BackendDecision& backend) { return backend.mac ? backend.mac->to_string() : "none"; };
+    add_change(lines, subject, "vlan", vlan(before), vlan(after));
+    add_change(lines, subject, "mac", mac(before), mac(after));
+    add_change(lines, subject, "weight", std::to_string(before.configured_weight),
+               std::to_string(after.configured_weight));
 }
 
 void diff_backends(Lines& lines, const PoolPart& before, const PoolPart& after) {
@@ -109,8 +122,7 @@ void diff_backends(Lines& lines, const PoolPart& before, const PoolPart& after) 
                    std::string(forward_name(now.forward)));
         add_change(lines, subject, "gue_port", std::to_string(old.gue_port), std::to_string(now.gue_port));
         add_change(lines, subject, "tier", std::to_string(old.tier), std::to_string(now.tier));
-        add_change(lines, subject, "weight", std::to_string(before.weights.at(old.name)),
-                   std::to_string(after.weights.at(now.name)));
+        diff_decided(lines, subject, *before.decisions.at(old.name), *after.decisions.at(now.name));
     };
     compare(by_name(before.desired->backends), by_name(after.desired->backends), removed, added, both);
 }

@@ -354,6 +354,12 @@ Result<void> TableWriter::set_port(std::uint32_t number, const Port& port) {
     return {};
 }
 
+Result<void> TableWriter::release_port(std::uint32_t number) {
+    if (number == 0 || number >= impl_->limits.ports) return fail("there is no port " + std::to_string(number), EINVAL);
+    impl_->retired.ports.push_back(number);
+    return {};
+}
+
 // --- Meta ----------------------------------------------------------------------------------------------------------
 
 // A word without a peer is 0, which no frame's source is; the count never falls, so that nobody has to move.

@@ -107,6 +107,8 @@ class TableWriter {
         std::uint32_t flags = 0;  // FL_PORT_*
     };
     Result<void> set_port(std::uint32_t number, const Port& port);
+    // No next hop names it any more. Its entry is emptied, and so free for another, after a grace period.
+    Result<void> release_port(std::uint32_t number);
 
     // The MAC addresses of the other balancers; at most FL_MAX_PEERS. A word each: a reader sees the old or the new set
     // or part of both, never less than what they share.

@@ -407,12 +407,17 @@ void TableWriter::Impl::free_retired() {
                                 std::max<std::uint32_t>(range.size, FL_SLOTS_PER_LINE) / FL_SLOTS_PER_LINE);
     for (const auto id : retired.services) used.services.release(id);
     for (const auto id : retired.vips) used.vips.release(id);
+    for (const auto number : retired.ports) {
+        store_word(tables.ports()[number].ifindex, 0);
+        store_record(tables.ports()[number], fl_port{});
+    }
     for (const auto id : retired.nexthops) {
         nexthop_use[id] = NexthopUse::kFree;
         nexthop_hint = std::min(nexthop_hint, id);
     }
     // clear(), not a new one: what frees at run time shall not allocate.
     retired.vips.clear(), retired.services.clear(), retired.pools.clear(), retired.nexthops.clear();
+    retired.ports.clear();
     retired.backends.clear(), retired.backend_ranges.clear(), retired.slot_ranges.clear(), retired.carries.clear();
     retired.moved_pools.clear();
 }

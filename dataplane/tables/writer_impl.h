@@ -81,15 +81,16 @@ struct Carry {
 
 // Unlinked, and perhaps still held by a reader.
 struct Retired {
-    std::vector<std::uint32_t> vips, services, pools, nexthops;
+    std::vector<std::uint32_t> vips, services, pools, nexthops, ports;
     std::vector<std::pair<std::uint32_t, std::uint16_t>> backends;  // pool id, local index
     std::vector<Range> backend_ranges;
     std::vector<Range> slot_ranges;
     std::vector<Carry> carries;
     std::vector<std::uint32_t> moved_pools;  // whose backend_count waits
     bool empty() const {
-        return vips.empty() && services.empty() && pools.empty() && nexthops.empty() && backends.empty() &&
-               backend_ranges.empty() && slot_ranges.empty() && carries.empty() && moved_pools.empty();
+        return vips.empty() && services.empty() && pools.empty() && nexthops.empty() && ports.empty() &&
+               backends.empty() && backend_ranges.empty() && slot_ranges.empty() && carries.empty() &&
+               moved_pools.empty();
     }
 };
 

@@ -84,7 +84,7 @@ class DecisionWriterTest : public testing::Test {
         tables::limits_for({.vips = 4, .services = 4, .pools = 3, .backends = 24, .slots = 4 * kSlots, .pins = 8}, 1)));
     std::unique_ptr<tables::GracePeriod> grace_ = tables::make_grace(tables_).value();
     std::optional<tables::TableWriter> writer_ = std::move(*tables::TableWriter::create(tables_, *grace_));
-    DecisionWriter decisions_{*writer_, [](const IpAddress&) { return Path{0, 1400}; }};
+    DecisionWriter decisions_{*writer_, [](const plan::BackendDecision&) { return Path{0, 1400}; }};
     config::Config config_;
     std::set<std::string> down_;
 };

@@ -245,9 +245,12 @@ const std::vector<Edit> kEdits = {
      [](config::Config& c) {
          c.pools[0].too_big = config::TooBig::kPass;
          c.pools[0].backends[0].forward = config::Forward::kGue;
+         c.pools[0].backends[1].vlan = 7;
+         c.pools[0].backends[1].mac = MacAddress{{2, 0, 0x5e, 0, 0x53, 1}};
      },
      {"pool megam: too_big drop -> pass", "pool megam: backend master: forward l2dsr -> gue",
-      "pool megam: backend master: gue_port 0 -> 6080"}},
+      "pool megam: backend master: gue_port 0 -> 6080", "pool megam: backend slave: vlan none -> 7",
+      "pool megam: backend slave: mac none -> 02:00:5e:00:53:01"}},
     {"port added and removed",
      [](config::Config& c) { c.services[0].ports = {443, 9869}; },
      {"service sunstone (192.0.2.10 tcp): port 29876 removed", "service sunstone (192.0.2.10 tcp): port 443 added"}},

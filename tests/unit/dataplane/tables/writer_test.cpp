@@ -643,6 +643,22 @@ TEST_F(Writer, ALivePortHasAWay) {
     EXPECT_TRUE(writer_.set_port(2, vlan)) << "a port that is gone";
 }
 
+TEST_F(Writer, AReleasedPortIsWholeUntilItsReadersHaveLeft) {
+    ASSERT_OK(
+        writer_.set_port(2, {.name = "eth0.7", .ifindex = 7, .mac = {}, .way = FL_PORT_WAY(1, 0, FL_VLAN_NONE, 7)}));
+    ASSERT_OK(writer_.release_port(2));
+    EXPECT_FALSE(writer_.release_port(0));
+    grace_.on_wait = [&]() -> Result<void> {
+        EXPECT_EQ(take_snapshot(tables_).ports.at(0).name, "eth0.7");
+        return {};
+    };
+    const auto waits = grace_.waits;
+    ASSERT_OK(writer_.collect());
+    EXPECT_EQ(grace_.waits, waits + 1);
+    EXPECT_TRUE(take_snapshot(tables_).ports.empty());
+    EXPECT_EQ(tables_.ports()[2].way, 0U);
+}
+
 TEST_F(Writer, TheGuePortIsAWordInNetworkOrder) {
     ASSERT_OK(writer_.set_gue_port(6080));
     EXPECT_EQ(tables_.meta().gue_port, __u64{htons(6080)});
