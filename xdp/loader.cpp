@@ -53,7 +53,10 @@ fs::path link_path(const fs::path& folder, const std::string& ifname) { return f
 fs::path program_path(const fs::path& folder, const std::string& ifname) {
     return folder / "programs" / pin_name(ifname);
 }
-fs::path devices_path(const fs::path& folder) { return folder / "devices"; }
+constexpr Frames kBothForms[] = {Frames::kWhole, Frames::kLinear};
+fs::path devices_path(const fs::path& folder, Frames frames) {
+    return folder / (frames == Frames::kWhole ? "devices-whole" : "devices");
+}
 
 Result<void> make_folder(const fs::path& folder) {
     if (::mkdir(folder.c_str(), 0750) && errno != EEXIST) return fail_errno("make " + folder.string(), errno);
@@ -115,8 +118,8 @@ Result<void> pin_over(int fd, const fs::path& path) {
     return {};
 }
 
-Result<UniqueFd> open_devices(const fs::path& folder, std::uint32_t ports) {
-    const fs::path path = devices_path(folder);
+Result<UniqueFd> open_devices(const fs::path& folder, Frames frames, std::uint32_t ports) {
+    const fs::path path = devices_path(folder, frames);
     UniqueFd pinned(bpf_obj_get(path.c_str()));
     if (pinned) {
         bpf_map_info info{};
@@ -138,7 +141,8 @@ Result<UniqueFd> open_devices(const fs::path& folder, std::uint32_t ports) {
 
 fl_port* find_port(tables::Tables& tables, const std::string& ifname) {
     for (fl_port& port : tables.ports())
-        if (ifname == std::string_view(port.name, ::strnlen(port.name, sizeof(port.name)))) return &port;
+        if (!FL_PORT_DEVICE(port.way) && ifname == std::string_view(port.name, ::strnlen(port.name, sizeof(port.name))))
+            return &port;
     return nullptr;
 }
 
@@ -151,6 +155,7 @@ void set_name(fl_port& entry, const std::string& ifname) {
 // Makes the entry speak of this interface. What was switched off on another one is that one's affair.
 void claim_port(fl_port& entry, const std::string& ifname, std::uint32_t ifindex) {
     if (entry.ifindex != ifindex) tables::store_word(entry.saved_features, 0);
+    if (!entry.way) tables::store_word(entry.way, __u64{FL_PORT_WAY_AS_IT_CAME});
     set_name(entry, ifname);
     tables::store_word(entry.ifindex, ifindex);
 }
@@ -187,6 +192,32 @@ std::string restore_features(fl_port& entry, std::uint32_t& restored) {
 
 // --- attaching ---
 
+// The program in its two forms, each loaded when it is first asked for.
+class Programs {
+  public:
+    Programs(const tables::Tables& tables, const PortSpec& port, const fs::path& folder)
+        : tables_(tables), port_(port), folder_(folder) {}
+
+    Result<const Program*> get(Frames frames) {
+        auto& loaded = frames == Frames::kWhole ? whole_ : linear_;
+        if (!loaded) loaded.emplace(load(frames));
+        if (!*loaded) return tl::unexpected(loaded->error());
+        return &**loaded;
+    }
+
+  private:
+    Result<Program> load(Frames frames) const {
+        auto devices = open_devices(folder_, frames, tables_.limits().ports);
+        if (!devices) return tl::unexpected(devices.error());
+        return Program::load(tables_, port_.program, port_.number, devices->get(), frames);
+    }
+
+    const tables::Tables& tables_;
+    const PortSpec& port_;
+    const fs::path& folder_;
+    std::optional<Result<Program>> linear_, whole_;
+};
+
 // One interface on its way to be attached.
 struct Job {
     tables::Tables& tables;
@@ -194,25 +225,58 @@ struct Job {
     const PortSpec& port;
     std::uint32_t ifindex;
     fl_port& entry;
-    int program;
+    Programs& programs;
     Attachment& result;
 };
 
+__u32 mode_flag(fl_engine_kind mode) { return mode == FL_ENGINE_XDP_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE; }
+
+// Puts the program to use by `attempt`, which is given its descriptor: in the form that takes frames of several buffers
+// where kernel and driver do, else in the other.
+template <typename Attempt>
+auto with_program(const Job& job, fl_engine_kind mode, Attempt attempt) -> decltype(attempt(0)) {
+    for (const Frames frames : kBothForms) {
+        if (frames == Frames::kWhole && mode != FL_ENGINE_XDP_NATIVE) continue;
+        auto program = job.programs.get(frames);
+        if (!program && frames == Frames::kWhole) continue;
+        if (!program) return tl::unexpected(program.error());
+        auto done = attempt((*program)->fd());
+        if (!done && frames == Frames::kWhole) continue;
+        job.result.frames = frames;
+        job.result.program = (*program)->info();
+        return done;
+    }
+    return fail("no form of the program to attach", EINVAL);
+}
+
 Result<UniqueFd> create_link(const Job& job, fl_engine_kind mode) {
-    LIBBPF_OPTS(bpf_link_create_opts, options);
-    options.flags = mode == FL_ENGINE_XDP_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
-    UniqueFd fd(bpf_link_create(job.program, static_cast<int>(job.ifindex), BPF_XDP, &options));
-    if (!fd) return fail(std::strerror(errno), errno);
-    return fd;
+    return with_program(job, mode, [&](int program) -> Result<UniqueFd> {
+        LIBBPF_OPTS(bpf_link_create_opts, options);
+        options.flags = mode_flag(mode);
+        UniqueFd fd(bpf_link_create(program, static_cast<int>(job.ifindex), BPF_XDP, &options));
+        if (!fd) return fail(std::strerror(errno), errno);
+        return fd;
+    });
+}
+
+Result<void> update_link(const Job& job, const Link& link, fl_engine_kind mode) {
+    return with_program(job, mode, [&](int program) -> Result<void> {
+        if (int error = bpf_link_update(link.fd.get(), program, nullptr))
+            return fail_errno("replace the program on " + job.port.ifname, -error);
+        return {};
+    });
 }
 
 // The kernel gives no words with a refused link; over netlink it does, so the same is asked for there.
 std::string refusal(const Job& job, fl_engine_kind mode, const Error& error) {
-    const __u32 flags = mode == FL_ENGINE_XDP_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
+    const __u32 flags = mode_flag(mode);
+    const auto program = job.programs.get(Frames::kLinear);
+    if (!program) return program.error().message;
+    const int fd = (*program)->fd();
     LibbpfLog log;
-    if (bpf_xdp_attach(static_cast<int>(job.ifindex), job.program, flags | XDP_FLAGS_UPDATE_IF_NOEXIST, nullptr) == 0) {
+    if (bpf_xdp_attach(static_cast<int>(job.ifindex), fd, flags | XDP_FLAGS_UPDATE_IF_NOEXIST, nullptr) == 0) {
         LIBBPF_OPTS(bpf_xdp_attach_opts, options);
-        options.old_prog_fd = job.program;
+        options.old_prog_fd = fd;
         bpf_xdp_detach(static_cast<int>(job.ifindex), flags, &options);
     }
     const std::string message = log.kernel_message();
@@ -304,8 +368,7 @@ Result<void> adopt(const Job& job, const Link& link, fl_engine_kind present, Mod
     auto warning = switch_features_off(job.entry, job.port.ifname, present);
     if (!warning) return tl::unexpected(warning.error());
     if (!warning->empty()) job.result.warnings.push_back(*warning);
-    if (int error = bpf_link_update(link.fd.get(), job.program, nullptr))
-        return fail_errno("replace the program on " + job.port.ifname, -error);
+    if (auto updated = update_link(job, link, present); !updated) return updated;
     job.result.adopted = true;
     job.result.link_id = link.id;
     job.result.mode = present;
@@ -362,14 +425,26 @@ Result<void> make_folders(const fs::path& folder) {
     return {};
 }
 
-Result<void> finish(const Job& job, int devices) {
+// A device leaves the maps with its interface, so this is said again each time. Only redirects need it.
+Result<void> name_device(const Job& job) {
+    for (const Frames frames : kBothForms) {
+        auto devices = open_devices(job.folder, frames, job.tables.limits().ports);
+        if (!devices) return tl::unexpected(devices.error());
+        if (bpf_map_update_elem(devices->get(), &job.port.number, &job.ifindex, BPF_ANY))
+            job.result.warnings.push_back("no transmission through " + job.port.ifname + ": " + std::strerror(errno));
+    }
+    return {};
+}
+
+Result<void> finish(const Job& job) {
     tables::store_word(job.entry.mode, static_cast<std::uint32_t>(job.result.mode));
+    tables::store_word(job.entry.flags, std::uint32_t{job.result.frames == Frames::kWhole ? FL_PORT_FRAMES : 0});
     tables::store_word(job.tables.meta().engine, static_cast<std::uint32_t>(job.result.mode));
     job.result.saved_features = job.entry.saved_features;
-    // A device leaves the map with its interface, so this is said again each time. Only redirects need it.
-    if (bpf_map_update_elem(devices, &job.port.number, &job.ifindex, BPF_ANY))
-        job.result.warnings.push_back("no transmission through " + job.port.ifname + ": " + std::strerror(errno));
-    return pin_over(job.program, program_path(job.folder, job.port.ifname));
+    if (auto named = name_device(job); !named) return named;
+    const auto program = job.programs.get(job.result.frames);
+    if (!program) return tl::unexpected(program.error());
+    return pin_over((*program)->fd(), program_path(job.folder, job.port.ifname));
 }
 
 }  // namespace
@@ -384,21 +459,20 @@ Result<Attachment> attach(tables::Tables& tables, const fs::path& folder, const 
     const std::uint32_t ifindex = ::if_nametoindex(port.ifname.c_str());
     if (auto checked = check_request(tables, port, ifindex); !checked) return tl::unexpected(checked.error());
     if (auto made = make_folders(folder); !made) return tl::unexpected(made.error());
-    auto devices = open_devices(folder, tables.limits().ports);
-    if (!devices) return tl::unexpected(devices.error());
-    auto program = Program::load(tables, port.program, port.number, devices->get());
-    if (!program) return tl::unexpected(program.error());
+    Programs programs(tables, port, folder);
+    // Whatever is wrong with it, or with our rights, is said before anything is touched.
+    if (auto program = programs.get(Frames::kWhole); !program)
+        if (program = programs.get(Frames::kLinear); !program) return tl::unexpected(program.error());
 
     Attachment result;
     result.ifname = port.ifname;
     result.port = port.number;
     result.ifindex = ifindex;
-    result.program = program->info();
     fl_port& entry = tables.ports()[port.number];
     claim_port(entry, port.ifname, ifindex);
-    const Job job{tables, folder, port, ifindex, entry, program->fd(), result};
+    const Job job{tables, folder, port, ifindex, entry, programs, result};
     if (auto attached = attach_program(job, mode); !attached) return tl::unexpected(attached.error());
-    if (auto finished = finish(job, devices->get()); !finished) return tl::unexpected(finished.error());
+    if (auto finished = finish(job); !finished) return tl::unexpected(finished.error());
     return result;
 }
 
@@ -435,8 +509,11 @@ void forget(const fs::path& folder, const std::string& ifname, Detached& result)
         const auto number = static_cast<std::uint32_t>(entry - opened->ports().data());
         result.warning = restore_features(*entry, result.restored_features);
         tables::store_word(entry->mode, static_cast<std::uint32_t>(FL_ENGINE_NONE));
-        const UniqueFd devices(bpf_obj_get(devices_path(folder).c_str()));
-        if (devices) bpf_map_delete_elem(devices.get(), &number);
+        tables::store_word(entry->flags, 0U);
+        for (const Frames frames : kBothForms) {
+            const UniqueFd devices(bpf_obj_get(devices_path(folder, frames).c_str()));
+            if (devices) bpf_map_delete_elem(devices.get(), &number);
+        }
     }
     if (pinned_names(folder / "links").empty())
         tables::store_word(opened->meta().engine, static_cast<std::uint32_t>(FL_ENGINE_NONE));
@@ -483,7 +560,7 @@ Result<std::vector<Detached>> detach_all(const fs::path& folder, TablesAfter tab
         if (one) all.push_back(std::move(*one));
     }
     if (!first) {
-        note(unpin(devices_path(folder)));
+        for (const Frames frames : kBothForms) note(unpin(devices_path(folder, frames)));
         ::rmdir((folder / "links").c_str());
         ::rmdir((folder / "programs").c_str());
         if (tables_after == TablesAfter::kRemove) note(tables::Tables::remove_pinned(folder));

@@ -5,6 +5,8 @@
 //   FOLDER/links/IFNAME     the bpf_link: as long as it is pinned, the program stays attached
 //   FOLDER/programs/IFNAME  the program
 //   FOLDER/devices          DEVMAP: port number -> interface
+//   FOLDER/devices-whole    the same for programs that take frames of several buffers: the kernel lets a DEVMAP serve
+//                           one kind of program only
 //
 // (A '.' in a name becomes ':' there: the BPF file system takes no dots, interface names no colons.)
 // Interfaces are those of the calling thread's network namespace. All functions are synchronous; one process at a time
@@ -41,6 +43,7 @@ struct Attachment {
     std::uint32_t ifindex = 0;
     fl_engine_kind mode = FL_ENGINE_NONE;  // FL_ENGINE_XDP_NATIVE or _GENERIC
     std::string reason;                    // why the mode is generic although native was not ruled out; "" otherwise
+    Frames frames = Frames::kLinear;       // as FL_PORT_FRAMES of the port says it too
     bool adopted = false;                  // the program was replaced under a link that was there; no packet was lost
     std::uint32_t link_id = 0;
     ProgramInfo program;
@@ -53,9 +56,11 @@ struct Attachment {
 //    kAuto it keeps its mode.
 //  - A pinned link whose interface is gone or has another name now is removed, and the program attached anew.
 //  - A program of somebody else's is left alone: EBUSY, with its id and name.
+// In the driver, frames of several buffers come whole where driver and kernel offer it; else the same program is attached
+// without them, and the MTU is limited to what the driver puts into one buffer.
 // Receive offloads that hide the wire are switched off (xdp/offloads.h). tables.ports()[number] gets name, ifindex,
-// mode and saved_features, before anything is switched off, and meta.engine the mode; MAC and MTU are the caller's
-// (TableWriter::set_port, which must be given the saved_features that stand there). On an error the interface is as it
+// mode, FL_PORT_FRAMES and saved_features, the last before anything is switched off, a way if it has none, and meta.engine
+// the mode; MAC, MTU and way are the caller's (TableWriter::set_port, which must be given what stands there of the rest). On an error the interface is as it
 // was before.
 Result<Attachment> attach(tables::Tables& tables, const std::filesystem::path& folder, const PortSpec& port, Mode mode);
 

@@ -24,6 +24,14 @@ struct Constants {
     std::uint32_t counter_backend;
 };
 
+// What a program is loaded over, and how.
+struct Setting {
+    const tables::Tables& tables;
+    Constants constants;
+    int devices;
+    Frames frames;
+};
+
 // The two skeletons are types of their own, without a common one.
 template <typename Skeleton>
 void set_constants(Skeleton& skeleton, const Constants& constants) {
@@ -51,9 +59,11 @@ Result<void> reuse_tables(bpf_object* object, const tables::Tables& tables, int 
     return {};
 }
 
-Result<UniqueFd> load_object(bpf_object* object, bpf_program* program, const tables::Tables& tables, int devices) {
-    auto reused = reuse_tables(object, tables, devices);
+Result<UniqueFd> load_object(bpf_object* object, bpf_program* program, const Setting& setting) {
+    auto reused = reuse_tables(object, setting.tables, setting.devices);
     if (!reused) return tl::unexpected(reused.error());
+    const auto flags = bpf_program__flags(program) & ~std::uint32_t{BPF_F_XDP_HAS_FRAGS};
+    bpf_program__set_flags(program, flags | (setting.frames == Frames::kWhole ? BPF_F_XDP_HAS_FRAGS : 0));
     LibbpfLog log;
     if (int error = bpf_object__load(object)) {
         auto failure = fail_errno("load the XDP program", -error);
@@ -66,18 +76,18 @@ Result<UniqueFd> load_object(bpf_object* object, bpf_program* program, const tab
     return fd;
 }
 
-Result<UniqueFd> load_steer(const tables::Tables& tables, const Constants& constants, int devices) {
+Result<UniqueFd> load_steer(const Setting& setting) {
     const std::unique_ptr<fl_steer, decltype(&fl_steer__destroy)> skeleton(fl_steer__open(), fl_steer__destroy);
     if (!skeleton) return fail_errno("open the steering program", errno);
-    set_constants(*skeleton, constants);
-    return load_object(skeleton->obj, skeleton->progs.fl_steer_xdp, tables, devices);
+    set_constants(*skeleton, setting.constants);
+    return load_object(skeleton->obj, skeleton->progs.fl_steer_xdp, setting);
 }
 
-Result<UniqueFd> load_decap(const tables::Tables& tables, const Constants& constants, int devices) {
+Result<UniqueFd> load_decap(const Setting& setting) {
     const std::unique_ptr<fl_decap, decltype(&fl_decap__destroy)> skeleton(fl_decap__open(), fl_decap__destroy);
     if (!skeleton) return fail_errno("open the decapsulation program", errno);
-    set_constants(*skeleton, constants);
-    return load_object(skeleton->obj, skeleton->progs.fl_decap_xdp, tables, devices);
+    set_constants(*skeleton, setting.constants);
+    return load_object(skeleton->obj, skeleton->progs.fl_decap_xdp, setting);
 }
 
 }  // namespace
@@ -95,12 +105,15 @@ Result<ProgramInfo> program_info_by_id(std::uint32_t id) {
     return program_info(fd.get());
 }
 
-Result<Program> Program::load(const tables::Tables& tables, ProgramKind kind, std::uint32_t port, int devices) {
+Result<Program> Program::load(const tables::Tables& tables, ProgramKind kind, std::uint32_t port, int devices,
+                              Frames frames) {
     const fl_limits& limits = tables.limits();
-    const Constants constants{port, static_cast<std::uint32_t>(FL_COUNTER_STRIDE(&limits)),
-                              static_cast<std::uint32_t>(FL_COUNTER_BACKEND(&limits, 0))};
-    auto fd =
-        kind == ProgramKind::kSteer ? load_steer(tables, constants, devices) : load_decap(tables, constants, devices);
+    const Setting setting{tables,
+                          {port, static_cast<std::uint32_t>(FL_COUNTER_STRIDE(&limits)),
+                           static_cast<std::uint32_t>(FL_COUNTER_BACKEND(&limits, 0))},
+                          devices,
+                          frames};
+    auto fd = kind == ProgramKind::kSteer ? load_steer(setting) : load_decap(setting);
     if (!fd) return tl::unexpected(fd.error());
     auto info = program_info(fd->get());
     if (!info) return tl::unexpected(info.error());

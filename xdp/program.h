@@ -20,6 +20,12 @@ enum class ProgramKind {
     kDecap,  // a front-end node's
 };
 
+// How frames of several buffers (an MTU beyond what one holds) come to the program.
+enum class Frames {
+    kLinear,  // not at all: the driver refuses such an MTU, or the network stack copies them into one piece
+    kWhole,   // as they are (BPF_F_XDP_HAS_FRAGS; Linux 5.18)
+};
+
 struct ProgramInfo {
     std::uint32_t id = 0;
     std::string name;
@@ -37,7 +43,8 @@ class Program {
     // Verifies the program over pinned tables, for the interface with number `port` (dataplane/core/layout.h,
     // "ports"). `devices` is the DEVMAP to transmit through, or -1 for an empty one of the program's own. The error
     // holds the end of the verifier's log.
-    static Result<Program> load(const tables::Tables& tables, ProgramKind kind, std::uint32_t port, int devices = -1);
+    static Result<Program> load(const tables::Tables& tables, ProgramKind kind, std::uint32_t port, int devices = -1,
+                                Frames frames = Frames::kLinear);
 
     int fd() const { return fd_.get(); }
     const ProgramInfo& info() const { return info_; }
