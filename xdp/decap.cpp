@@ -95,6 +95,7 @@ Result<void> fill(tables::Tables& tables, const DecapSpec& spec) {
     if (!writer) return tl::unexpected(writer.error());
     if (auto done = writer->set_node(spec.node4, spec.node6); !done) return done;
     if (auto done = writer->set_sources(spec.sources); !done) return done;
+    if (auto done = writer->set_gue_port(spec.gue_port); !done) return done;
     tables::Desired desired;
     for (const IpAddress& vip : spec.vips) desired.vips.push_back({.address = vip, .local = true});
     if (auto done = writer->apply(desired); !done) return tl::unexpected(done.error());
@@ -148,6 +149,7 @@ Result<DecapStatus> status_of(const fs::path& folder, Attached attached) {
             status.sources.push_back(to_prefix(meta.sources[index]));
     std::sort(status.sources.begin(), status.sources.end());
     for (const auto& vip : tables::take_snapshot(tables).vips) status.vips.push_back(vip.address);
+    status.gue_port = ntohs(static_cast<std::uint16_t>(tables::load_word(meta.gue_port)));
     const tables::CounterReader counters(tables);
     status.unwrapped = counters.reason(FL_REASON_DECAPSULATED);
     status.refused = counters.reason(FL_REASON_DECAP_REFUSED);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// fl_decap on a front-end node: unwraps what the balancers send in IP-in-IP for the VIPs. Each interface has small
+// fl_decap on a front-end node: unwraps what the balancers send in IP-in-IP or GUE for the VIPs. Each interface has small
 // tables of its own in BASE/decap-IFNAME, and needs no process to go on. Same rules as xdp/loader.h.
 #pragma once
 
@@ -28,6 +28,7 @@ struct DecapSpec {
     // address of the family that is no VIP and not link-local.
     std::optional<IpAddress> node4;
     std::optional<IpAddress> node6;
+    std::uint16_t gue_port = 0;  // UDP port that GUE comes to, host order; 0 = IP-in-IP alone is unwrapped
     Mode mode = Mode::kAuto;
 };
 
@@ -44,6 +45,7 @@ struct DecapStatus {
     std::optional<IpAddress> node6;
     std::vector<IpPrefix> sources;
     std::vector<IpAddress> vips;
+    std::uint16_t gue_port = 0;  // as in DecapSpec
     tables::Counts unwrapped;
     tables::Counts refused;  // for a VIP, from a source that is not listed
     tables::Counts passed;   // everything else, untouched

@@ -54,16 +54,40 @@ std::string mac_text(std::uint64_t word) {
     return mac.to_string();
 }
 
+// A VLAN's number; 0 = untagged; null = whatever a frame has.
+Json vlan_json(std::uint32_t vlan) { return vlan == FL_VLAN_NONE ? Json() : Json(vlan); }
+
 Json port_json(const tables::PortStatus& port, const fl_port& record, const ControllerFacts* facts) {
-    Json json{{"number", port.number}, {"interface", port.name}, {"engine", to_string(port.mode)}};
-    json["reason"] = nullptr;
+    const PortFacts* more = nullptr;
     if (facts)
         for (const auto& known : facts->ports)
-            if (known.number == port.number) json["reason"] = known.reason;
+            if (known.number == port.number) more = &known;
+    Json json{{"number", port.number}, {"interface", port.name}, {"engine", to_string(port.mode)}};
+    json["reason"] = more ? Json(more->reason) : Json();
     json["mac"] = mac_text(record.mac);
     json["mtu"] = port.mtu;
+    json["max_mtu"] = more && more->max_mtu ? Json(*more->max_mtu) : Json();
+    json["frames"] = (port.flags & FL_PORT_FRAMES) != 0;
+    json["vlan"] = vlan_json(FL_PORT_VLAN_IN(port.way));
+    json["bond"] = more && !more->bond.empty() ? Json(more->bond) : Json();
     json["attached"] = port.mode != FL_ENGINE_NONE;
     return json;
+}
+
+std::string port_name(const tables::Snapshot& snapshot, std::uint32_t number) {
+    for (const auto& port : snapshot.ports)
+        if (port.number == number) return port.name;
+    return "";
+}
+
+// A way out that is not an interface by itself: a VLAN behind one, or a bond by its active slave.
+Json way_json(const tables::PortStatus& port, const fl_port& record, const tables::Snapshot& snapshot) {
+    return {{"number", port.number},
+            {"name", port.name},
+            {"interface", port_name(snapshot, FL_PORT_DEVICE(port.way))},
+            {"vlan", vlan_json(FL_PORT_VLAN_OUT(port.way))},
+            {"mac", mac_text(record.mac)},
+            {"mtu", port.mtu}};
 }
 
 // What is said of a pool on every screen alike: by the controller, or as far as the tables know.
@@ -107,9 +131,12 @@ Json serving_json(const tables::Snapshot& snapshot, const ControllerFacts* facts
 Json next_hop_json(const tables::BackendStatus& backend, const tables::Snapshot& snapshot, const NextHopFacts* facts) {
     if (backend.forward == FL_FORWARD_LOCAL) return nullptr;
     const auto word = backend.nexthop_word;
-    Json json{{"address", facts ? Json(facts->address) : Json()}, {"interface", nullptr}};
+    Json json{{"address", facts ? Json(facts->address) : Json()}, {"interface", nullptr}, {"vlan", nullptr}};
     for (const auto& port : snapshot.ports)
-        if (word && port.number == FL_NEXTHOP_PORT(word)) json["interface"] = port.name;
+        if (word && port.number == FL_NEXTHOP_PORT(word)) {
+            json["interface"] = port.is_device() ? port.name : port_name(snapshot, FL_PORT_DEVICE(port.way));
+            json["vlan"] = vlan_json(FL_PORT_VLAN_OUT(port.way));
+        }
     if (facts && !facts->interface.empty()) json["interface"] = facts->interface;
     json["mac"] = word ? Json(mac_text(FL_NEXTHOP_MAC(word))) : Json();
     json["resolved"] = word != 0;
@@ -171,8 +198,14 @@ Json status_view(const std::string& instance, const tables::Tables& tables, cons
     json["role"] = role_json(snapshot);
     json["serving"] = serving_json(snapshot, facts);
     json["ports"] = Json::array();
-    for (const auto& port : snapshot.ports)
-        json["ports"].push_back(port_json(port, tables.ports()[port.number], facts));
+    json["ways"] = Json::array();
+    for (const auto& port : snapshot.ports) {
+        const auto& record = tables.ports()[port.number];
+        if (port.is_device())
+            json["ports"].push_back(port_json(port, record, facts));
+        else
+            json["ways"].push_back(way_json(port, record, snapshot));
+    }
     json["pools"] = Json::array();
     for (const auto& pool : snapshot.pools) json["pools"].push_back(pool_json(pool, facts));
     json["tables"] = Json::array();

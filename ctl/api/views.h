@@ -43,7 +43,9 @@ struct BackendFacts {
 
 struct PortFacts {
     std::uint32_t number = 0;
-    std::string reason;  // why it is attached the way it is
+    std::string reason;                                   // why it is attached the way it is
+    std::optional<std::uint32_t> max_mtu = std::nullopt;  // that the driver takes; none: it does not say
+    std::string bond{};                                   // whose slave it is
 };
 
 // What only a live controller knows.

@@ -233,11 +233,13 @@ int detach(const Options& options, const Source& source, const std::string& inte
 struct DecapArguments {
     std::string interface;
     std::vector<std::string> sources, vips, nodes;
+    std::uint16_t gue_port = 0;
 };
 
 Result<xdp::DecapSpec> decap_spec(const DecapArguments& arguments) {
     xdp::DecapSpec spec;
     spec.ifname = arguments.interface;
+    spec.gue_port = arguments.gue_port;
     for (const auto& text : arguments.sources) {
         const bool bare = text.find('/') == std::string::npos;
         auto prefix = IpPrefix::parse(bare ? text + (text.find(':') == std::string::npos ? "/32" : "/128") : text);
@@ -294,6 +296,7 @@ int decap_show(const Options& options) {
             if (node) row["node"].push_back(node->to_string());
         for (const auto& source : d.sources) row["sources"].push_back(source.to_string());
         for (const auto& vip : d.vips) row["vips"].push_back(vip.to_string());
+        row["gue_port"] = d.gue_port ? Json(d.gue_port) : Json();
         row["unwrapped"] = d.unwrapped.packets;
         row["refused"] = d.refused.packets;
         row["passed"] = d.passed.packets;
@@ -384,6 +387,8 @@ void add_programs(CLI::App& app, Command& c) {
     attach->add_option("--source", c.decap.sources, "address or prefix of a balancer")->required();
     attach->add_option("--vip", c.decap.vips)->required();
     attach->add_option("--node", c.decap.nodes, "this node's address, where it is not the interface's first");
+    attach->add_option("--gue-port", c.decap.gue_port, "unwrap GUE that comes to this UDP port too")
+        ->check(CLI::Range(1, 65535));
     attach->callback([&c] { c.run = [&c](const Source&) { return decap_attach(c.options, c.decap); }; });
     auto* off = decap->add_subcommand("detach", "stop unwrapping");
     off->add_option("--interface", c.decap.interface)->required();

@@ -119,12 +119,27 @@ std::string status_head(const Json& s) {
     return text;
 }
 
+std::string vlan_text(const Json& vlan) { return vlan.is_null() ? "any" : vlan == 0 ? "untagged" : cell(vlan); }
+
 std::string status_ports(const Json& ports) {
-    Table table({{"INTERFACE"}, {"ENGINE"}, {"MTU", true}, {"MAC"}, {"REASON"}});
+    Table table(
+        {{"INTERFACE"}, {"ENGINE"}, {"MTU", true}, {"LARGEST", true}, {"FRAMES"}, {"VLAN"}, {"MAC"}, {"REASON"}});
     for (const auto& p : ports)
-        table.add({cell(p["interface"]), p["attached"].get<bool>() ? cell(p["engine"]) : "NOT ATTACHED", cell(p["mtu"]),
-                   cell(p["mac"]), cell(p["reason"])});
+        table.add({cell(p["interface"]) + (p["bond"].is_null() ? "" : " of " + cell(p["bond"])),
+                   p["attached"].get<bool>() ? cell(p["engine"]) : "NOT ATTACHED", cell(p["mtu"]), cell(p["max_mtu"]),
+                   p["frames"].get<bool>() ? "whole" : "one buffer", vlan_text(p["vlan"]), cell(p["mac"]),
+                   cell(p["reason"])});
     return table.print();
+}
+
+// VLANs behind interfaces, and bonds; nothing where there are none.
+std::string status_ways(const Json& ways) {
+    if (ways.empty()) return "";
+    Table table({{"WAY OUT"}, {"INTERFACE"}, {"VLAN"}, {"MTU", true}, {"MAC"}});
+    for (const auto& w : ways)
+        table.add({cell(w["name"]), cell(w["interface"]), w["vlan"].is_null() ? "as it came" : vlan_text(w["vlan"]),
+                   cell(w["mtu"]), cell(w["mac"])});
+    return "\n" + table.print();
 }
 
 // Pools in trouble first.
@@ -163,7 +178,10 @@ std::string all_down_banner(const Json& backends) {
 
 std::string next_hop_text(const Json& hop) {
     if (hop.is_null()) return "this node";
-    if (hop["resolved"].get<bool>()) return cell(hop["interface"]) + " " + cell(hop["mac"]);
+    if (hop["resolved"].get<bool>()) {
+        const bool tagged = hop.contains("vlan") && hop["vlan"].is_number() && hop["vlan"] != 0;
+        return cell(hop["interface"]) + (tagged ? "." + cell(hop["vlan"]) : "") + " " + cell(hop["mac"]);
+    }
     return "UNRESOLVED" + (cell(hop["reason"]) == "-" ? "" : ": " + cell(hop["reason"]));
 }
 
@@ -185,7 +203,8 @@ std::string why_text(const Json& backend) {
 }  // namespace
 
 std::string print_status(const Json& s) {
-    return status_head(s) + "\n" + status_ports(s["ports"]) + "\n" + status_pools(s["pools"]) + "\n" + status_tables(s);
+    return status_head(s) + "\n" + status_ports(s["ports"]) + status_ways(s["ways"]) + "\n" + status_pools(s["pools"]) +
+           "\n" + status_tables(s);
 }
 
 std::string print_services(const Json& json) {
@@ -343,7 +362,14 @@ std::string print_explain(const Json& e) {
 }
 
 std::string print_decap(const Json& json) {
-    Table table({{"INTERFACE"}, {"ENGINE"}, {"NODE"}, {"SOURCES"}, {"VIPS"}, {"UNWRAPPED", true}, {"REFUSED", true}});
+    Table table({{"INTERFACE"},
+                 {"ENGINE"},
+                 {"NODE"},
+                 {"SOURCES"},
+                 {"VIPS"},
+                 {"GUE PORT", true},
+                 {"UNWRAPPED", true},
+                 {"REFUSED", true}});
     const auto list = [](const Json& items) {
         std::string text;
         for (const auto& item : items) text += (text.empty() ? "" : " ") + cell(item);
@@ -351,7 +377,7 @@ std::string print_decap(const Json& json) {
     };
     for (const auto& d : json["decap"])
         table.add({cell(d["interface"]), cell(d["engine"]), list(d["node"]), list(d["sources"]), list(d["vips"]),
-                   cell(d["unwrapped"]), cell(d["refused"])});
+                   cell(d["gue_port"]), cell(d["unwrapped"]), cell(d["refused"])});
     return table.print();
 }
 

@@ -25,6 +25,18 @@ api::NextHopFacts next_hop_facts(const Controller& controller, const config::Bac
             hop->reason};
 }
 
+std::vector<api::PortFacts> port_facts(const Controller& controller) {
+    std::vector<api::PortFacts> facts;
+    for (const auto& attachment : controller.attachments()) {
+        auto& port = facts.emplace_back(api::PortFacts{attachment.port, attachment.reason});
+        const auto* link = controller.network().link(attachment.ifindex);
+        if (link && link->max_mtu) port.max_mtu = link->max_mtu;
+        for (const auto& device : controller.ports().devices())
+            if (device.number == attachment.port) port.bond = device.bond;
+    }
+    return facts;
+}
+
 std::vector<api::CheckFacts> check_facts(const Controller& controller, const config::Pool& pool,
                                          const config::Backend& backend) {
     std::vector<api::CheckFacts> result;
@@ -71,7 +83,7 @@ api::ControllerFacts controller_facts(const Controller& controller) {
     facts.config_loaded = controller.config_loaded();
     facts.reload_error = controller.reload_error();
     facts.pools = controller.plan().decisions;
-    for (const auto& port : controller.attachments()) facts.ports.push_back({port.port, port.reason});
+    facts.ports = port_facts(controller);
     for (const auto& pool : controller.config().pools)
         for (const auto& backend : pool.backends)
             facts.backends[{pool.name, backend.name}] = {next_hop_facts(controller, backend),

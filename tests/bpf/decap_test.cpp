@@ -112,8 +112,13 @@ TEST_F(Decap, UnwrapsWhatTheBalancersSendForTheVips) {
 TEST_F(Decap, SaysWhatItWasTold) {
     Sandbox sandbox;
     give_addresses();
+    auto with_gue = spec();
+    with_gue.gue_port = 6080;
+    ASSERT_TRUE(decap_attach(with_gue, sandbox.folder()).has_value());
+    EXPECT_EQ(decap_list(sandbox.folder())->at(0).gue_port, 6080);
     ASSERT_TRUE(decap_attach(spec(), sandbox.folder()).has_value());
     const DecapStatus status = decap_list(sandbox.folder())->at(0);
+    EXPECT_EQ(status.gue_port, 0) << "IP-in-IP alone";
     EXPECT_EQ(status.attached.ifname, "left");
     EXPECT_EQ(status.attached.mode, FL_ENGINE_XDP_NATIVE);
     EXPECT_EQ(status.node4, IpAddress::parse("192.0.2.11").value());

@@ -18,7 +18,7 @@ def snapshot(node):
         ["ip", "route", "show", "table", "all"], ["ip", "-6", "route", "show", "table", "all"], ["cat", *settings])]
 
 
-@pytest.mark.parametrize("mode", ["l2dsr", "ipip"])
+@pytest.mark.parametrize("mode", ["l2dsr", "ipip", "gue"])
 def test_apply_check_undo(bench, mode):
     lab = bench.lab(router=True)
     arguments = [mode, *BOTH, "--no-decap"]
@@ -51,6 +51,23 @@ def test_check_names_what_is_missing(bench, spoil, complaint):
     assert result.returncode == 1 and complaint in result.stdout
 
 
+@pytest.mark.parametrize("mode, tunnel, size4, size6", [
+    ("ipip", [], 1440, 1400),
+    ("ipip", ["--tunnel", "6"], 1420, 1400),
+    ("ipip", ["--tunnel", "4"], 1440, 1420),
+    ("ipip", ["--source", "2001:db8:1::2"], 1420, 1400),
+    ("ipip", ["--source", "192.0.2.2", "--source", "2001:db8:1::2"], 1420, 1400),
+    ("gue", ["--tunnel", "4"], 1432, 1412),
+    ("gue", ["--tunnel", "6"], 1412, 1392),
+])
+def test_segment_size_is_what_the_tunnel_leaves(bench, mode, tunnel, size4, size6):
+    """The outer packet's family counts: an IPv4 VIP in an IPv6 tunnel loses 40 bytes, not 20."""
+    lab = bench.lab(router=True)
+    lab.frontend_setup(lab.master, mode, *BOTH, "--no-decap", *tunnel)
+    for family, size in (("-4", size4), ("-6", size6)):
+        assert f"advmss {size}" in lab.master.run("ip", family, "route", "show", "table", "20469").stdout
+
+
 def test_undo_of_one_vip_keeps_the_other(bench):
     lab = bench.lab(router=True)
     lab.frontend_setup(lab.master, "ipip", *BOTH, "--no-decap")
@@ -60,7 +77,8 @@ def test_undo_of_one_vip_keeps_the_other(bench):
 
 
 @pytest.mark.parametrize("arguments", [[], ["tunnel", VIP4], ["l2dsr"], ["l2dsr", "master"], ["l2dsr", VIP4, "--what"],
-                                       ["l2dsr", VIP4, "--interface", "eth9"], ["l2dsr", VIP4, "--interface"]])
+                                       ["l2dsr", VIP4, "--interface", "eth9"], ["l2dsr", VIP4, "--interface"],
+                                       ["gue", VIP4, "--gue-port", "0"], ["ipip", VIP4, "--tunnel", "5"]])
 def test_wrong_usage(bench, arguments):
     lab = bench.lab(router=True)
     before = snapshot(lab.master)

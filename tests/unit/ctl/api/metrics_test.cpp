@@ -88,8 +88,8 @@ TEST(Metrics, CountsEachReasonOnce) {
     for (std::size_t at = 0; (at = text.find("\"} 1\n", at)) != std::string::npos; ++at) {
         ++samples;
     }
-    const std::size_t passed_reasons = 3;
-    EXPECT_TRUE(has_line(text, "fairlead_passed_packets_total 3"));
+    const std::size_t passed_reasons = 5;
+    EXPECT_TRUE(has_line(text, "fairlead_passed_packets_total 5"));
     EXPECT_EQ(samples, FL_REASON_COUNT - passed_reasons + 1) << "and build_info";
 }
 

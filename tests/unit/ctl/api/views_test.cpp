@@ -55,7 +55,7 @@ ControllerFacts facts() {
     master.next_hop = {"203.0.113.11", "eth0", "02:00:00:00:00:b1", true, ""};
     master.checks = {{"tcp 203.0.113.11:80", "up", f.since, 1.25, "", 3}};
     f.backends[{"tiers", "master"}] = master;
-    f.ports = {{1, "driver knows it"}};
+    f.ports = {{1, "driver knows it", 9216, "bond0"}};
     return f;
 }
 
@@ -78,13 +78,13 @@ TEST(Views, StatusHasTheDocumentedKeys) {
     for (const auto* known : {&f, static_cast<const ControllerFacts*>(nullptr)}) {
         const auto json = status(world, known);
         EXPECT_EQ(keys_of(json), (Keys{"instance", "node", "version", "controller", "config", "role", "serving",
-                                       "ports", "pools", "tables", "tables_bytes", "hash_key_id"}));
+                                       "ports", "ways", "pools", "tables", "tables_bytes", "hash_key_id"}));
         EXPECT_EQ(keys_of(json["controller"]), (Keys{"running", "state", "pid", "since", "last_seen"}));
         EXPECT_EQ(keys_of(json["role"]), (Keys{"active", "reason"}));
         EXPECT_EQ(keys_of(json["serving"]), (Keys{"vips", "services", "all_down"}));
         ASSERT_EQ(json["ports"].size(), 1U);
-        EXPECT_EQ(keys_of(json["ports"][0]),
-                  (Keys{"number", "interface", "engine", "reason", "mac", "mtu", "attached"}));
+        EXPECT_EQ(keys_of(json["ports"][0]), (Keys{"number", "interface", "engine", "reason", "mac", "mtu", "max_mtu",
+                                                   "frames", "vlan", "bond", "attached"}));
         ASSERT_EQ(json["pools"].size(), 12U);
         for (const auto& pool : json["pools"])
             EXPECT_EQ(keys_of(pool), (Keys{"name", "tier", "eligible", "backends", "all_down", "reason"}));
@@ -113,6 +113,10 @@ TEST(Views, StatusWithAController) {
                                       {"reason", "driver knows it"},
                                       {"mac", "02:00:00:00:00:01"},
                                       {"mtu", 1500},
+                                      {"max_mtu", 9216},
+                                      {"frames", false},
+                                      {"vlan", nullptr},
+                                      {"bond", "bond0"},
                                       {"attached", true}}));
     EXPECT_EQ(find(json["pools"], "name", "tiers"), Json({{"name", "tiers"},
                                                           {"tier", 0},
@@ -141,6 +145,36 @@ TEST(Views, StatusWithoutAControllerIsNullWhereOnlyItKnows) {
     EXPECT_EQ(pool["tier"], nullptr);
     EXPECT_EQ(pool["reason"], nullptr);
     EXPECT_EQ(pool["eligible"], 2);
+}
+
+TEST(Views, WaysOutAreNotInterfaces) {
+    World world;
+    tables::TableWriter::Port port{"eth0", 7, *MacAddress::parse("02:00:00:00:00:01")};
+    port.way = FL_PORT_WAY(0, 0, 0, FL_VLAN_NONE);
+    port.flags = FL_PORT_FRAMES;
+    World::ok(world.writer.set_port(1, port));
+    port.name = "eth0.7";
+    port.way = FL_PORT_WAY(1, 0, FL_VLAN_NONE, 7);
+    World::ok(world.writer.set_port(2, port));
+    const auto id = world.pool("tiers");
+    const auto hop = world.writer.allocate_nexthop().value();
+    World::ok(world.writer.set_nexthop(hop, *MacAddress::parse("02:00:00:00:00:b2"), 2));
+    World::ok(world.writer.set_backend_state(id, 0, FL_BACKEND_HEALTHY, 1500, hop));
+    const auto json = status(world, nullptr);
+    ASSERT_EQ(json["ports"].size(), 1U);
+    EXPECT_EQ(json["ports"][0]["frames"], true);
+    EXPECT_EQ(json["ports"][0]["vlan"], 0);
+    EXPECT_EQ(json["ports"][0]["max_mtu"], nullptr);
+    EXPECT_EQ(json["ways"], Json::array({{{"number", 2},
+                                          {"name", "eth0.7"},
+                                          {"interface", "eth0"},
+                                          {"vlan", 7},
+                                          {"mac", "02:00:00:00:00:01"},
+                                          {"mtu", 1500}}}));
+    const auto list = backends(world, nullptr);
+    const auto& next_hop = find(list, "pool", "tiers")["next_hop"];
+    EXPECT_EQ(next_hop["interface"], "eth0");
+    EXPECT_EQ(next_hop["vlan"], 7);
 }
 
 TEST(Views, KeyIdIsNotTheKey) {
@@ -229,6 +263,7 @@ TEST(Views, BackendsWithAController) {
     EXPECT_EQ(master["pool_slots"], 1024);
     EXPECT_EQ(master["next_hop"], Json({{"address", "203.0.113.11"},
                                         {"interface", "eth0"},
+                                        {"vlan", nullptr},
                                         {"mac", "02:00:00:00:00:b1"},
                                         {"resolved", true},
                                         {"reason", ""}}));
@@ -257,6 +292,7 @@ TEST(Views, BackendsWithoutAController) {
     const auto& master = find(list, "name", "master");
     EXPECT_EQ(master["next_hop"], Json({{"address", nullptr},
                                         {"interface", "eth0"},
+                                        {"vlan", nullptr},
                                         {"mac", "02:00:00:00:00:b1"},
                                         {"resolved", true},
                                         {"reason", nullptr}}));

@@ -17,7 +17,8 @@ Json sample_status() {
         "role": {"active": true, "reason": "no HA configured"},
         "serving": {"vips": 1, "services": 2, "all_down": 0},
         "ports": [{"number": 1, "interface": "eth0", "engine": "xdp-native", "reason": "", "mac": "02:00:00:00:00:01",
-                   "mtu": 1500, "attached": true}],
+                   "mtu": 1500, "max_mtu": 9216, "frames": true, "vlan": null, "bond": null, "attached": true}],
+        "ways": [],
         "pools": [{"name": "web", "tier": 0, "eligible": 1, "backends": 2, "all_down": false, "reason": "tier 0: 1 of 1"},
                   {"name": "a-longer-name", "tier": 1, "eligible": 10, "backends": 10, "all_down": false, "reason": "fine"}],
         "tables": [{"table": "services", "used": 2, "size": 4096}, {"table": "pins", "used": 0, "size": 1048576}],
@@ -283,9 +284,34 @@ TEST(Print, Explain) {
               "tcp 198.51.100.7:40000 -> 192.0.2.10:80: answered, reset: TCP reset: no service on that port\n");
 }
 
+TEST(Print, StatusSaysOfEachInterfaceWhatItCarries) {
+    auto json = sample_status();
+    EXPECT_TRUE(has(line_with(print_status(json), "eth0 "), "1500     9216  whole   any")) << print_status(json);
+    EXPECT_FALSE(has(print_status(json), "WAY OUT"));
+    json["ports"][0]["frames"] = false;
+    json["ports"][0]["vlan"] = 0;
+    json["ports"][0]["bond"] = "bond0";
+    json["ways"] =
+        Json::parse(R"([{"number": 2, "name": "bond0.7", "interface": "eth0", "vlan": 7, "mac": "m", "mtu": 1496},
+        {"number": 3, "name": "bond0", "interface": "eth0", "vlan": null, "mac": "m", "mtu": 1500}])");
+    const auto text = print_status(json);
+    EXPECT_TRUE(has(text, "eth0 of bond0")) << text;
+    EXPECT_TRUE(has(line_with(text, "eth0 of bond0"), "one buffer  untagged")) << text;
+    EXPECT_TRUE(has(line_with(text, "bond0.7"), "eth0       7           1496")) << text;
+    EXPECT_TRUE(has(text, "as it came")) << text;
+}
+
+TEST(Print, ANextHopOnAVlanSaysWhich) {
+    auto json = sample_backends();
+    json["backends"][0]["next_hop"]["vlan"] = 7;
+    EXPECT_TRUE(has(print_backends(json), "eth0.7 02:00:00:00:00:b1"));
+    json["backends"][0]["next_hop"]["vlan"] = 0;
+    EXPECT_TRUE(has(print_backends(json), "eth0 02:00:00:00:00:b1"));
+}
+
 TEST(Print, Decap) {
     const auto json = Json::parse(R"({"decap": [{"interface": "eth0", "engine": "xdp-native", "node": ["192.0.2.11"],
-        "sources": ["192.0.2.2/32", "2001:db8::2/128"], "vips": ["192.0.2.10"], "unwrapped": 5, "refused": 0, "passed": 9}]})");
+        "sources": ["192.0.2.2/32", "2001:db8::2/128"], "vips": ["192.0.2.10"], "gue_port": 6080, "unwrapped": 5, "refused": 0, "passed": 9}]})");
     const auto text = print_decap(json);
     EXPECT_TRUE(has(text, "192.0.2.2/32 2001:db8::2/128  192.0.2.10")) << text;
     EXPECT_EQ(lines_of(text)[1].size(), lines_of(text)[0].find("REFUSED") + 7);
