@@ -22,6 +22,7 @@ struct Constants {
     std::uint32_t port;
     std::uint32_t counter_stride;
     std::uint32_t counter_backend;
+    std::uint32_t frames;
 };
 
 // What a program is loaded over, and how.
@@ -38,6 +39,7 @@ void set_constants(Skeleton& skeleton, const Constants& constants) {
     skeleton.rodata->fl_config_port = constants.port;
     skeleton.rodata->fl_config_counter_stride = constants.counter_stride;
     skeleton.rodata->fl_config_counter_backend = constants.counter_backend;
+    skeleton.rodata->fl_config_frames = constants.frames;
 }
 
 Result<void> reuse_map(bpf_object* object, const std::string& name, int fd) {
@@ -110,7 +112,8 @@ Result<Program> Program::load(const tables::Tables& tables, ProgramKind kind, st
     const fl_limits& limits = tables.limits();
     const Setting setting{tables,
                           {port, static_cast<std::uint32_t>(FL_COUNTER_STRIDE(&limits)),
-                           static_cast<std::uint32_t>(FL_COUNTER_BACKEND(&limits, 0))},
+                           static_cast<std::uint32_t>(FL_COUNTER_BACKEND(&limits, 0)),
+                           std::uint32_t{frames == Frames::kWhole}},
                           devices,
                           frames};
     auto fd = kind == ProgramKind::kSteer ? load_steer(setting) : load_decap(setting);

@@ -97,19 +97,17 @@ const char* verdict_text(const fl_decision& d) {
 }
 
 // The outer addresses, from the packet that the core made.
-Json outer_json(fl_engine& engine, const fl_decision& d, const fl_packet& packet) {
+Json outer_json(const fl_decision& d, const fl_packet& packet) {
     if (d.action != FL_ACTION_FORWARD || !d.outer) return nullptr;
-    fl_scratch& scratch = engine.scratch;
+    fl_ip ip{};
     const auto length = static_cast<__u32>(static_cast<__u8*>(packet.end) - static_cast<__u8*>(packet.data));
-    fl_parse_ip(&engine, &packet, &scratch, FL_PLACE_IP, d.outer, fl_l3_out(&d), length);
-    Json json{{"source", address_text(scratch.ip.source)}, {"destination", address_text(scratch.ip.destination)}};
-    json["gue_port"] = d.forward == FL_FORWARD_GUE ? Json(fl_ntohs(scratch.ip.ports >> 16)) : Json(nullptr);
+    fl_parse_ip_step(&packet, FL_PLACE_IP, d.outer, fl_l3_out(&d), length, &ip);
+    Json json{{"source", address_text(ip.source)}, {"destination", address_text(ip.destination)}};
+    json["gue_port"] = d.forward == FL_FORWARD_GUE ? Json(fl_ntohs(ip.ports >> 16)) : Json();
     return json;
 }
 
-Json mtu_json(const tables::BackendStatus* backend, const fl_decision& d) {
-    if (!backend || d.forward == FL_FORWARD_LOCAL) return nullptr;
-    const auto mtu = backend->mtu;
+Json mtu_json(const fl_decision& d, std::uint32_t mtu) {
     const auto overhead = fl_overhead(d.forward, d.outer);
     const auto largest = mtu > overhead ? mtu - overhead : 0;
     return {{"next_hop", mtu},
@@ -142,8 +140,10 @@ void add_backend(Json& json, const fl_decision& d, const tables::Snapshot& snaps
                            {"tier", backend.tier},
                            {"state", api::to_string(backend.state)}};
         json["forward"] = api::to_string(backend.forward);
+        if (backend.forward == FL_FORWARD_LOCAL) continue;
+        json["mtu"] = mtu_json(d, backend.mtu);
         const auto word = backend.nexthop_word;
-        if (!word || backend.forward == FL_FORWARD_LOCAL) continue;
+        if (!word) continue;
         json["next_hop"] = {{"interface", nullptr}, {"mac", mac_text(FL_NEXTHOP_MAC(word))}};
         for (const auto& port : snapshot.ports)
             if (port.number == FL_NEXTHOP_PORT(word)) json["next_hop"]["interface"] = port.name;
@@ -189,11 +189,10 @@ Json describe(const Question& q, const fl_decision& d, const fl_packet& packet, 
         if (!d.pool || pool.id != d.pool) continue;
         json["pool"] = pool.name;
         add_slot(json, d, pool);
-        if (d.backend) add_backend(json, d, snapshot, pool);
+        if (d.chosen) add_backend(json, d, snapshot, pool);
     }
     json["why"] = why_text(d, json);
     json["outer"] = outer_json(d, packet);
-    json["mtu"] = mtu_json(d);
     return json;
 }
 }  // namespace
@@ -225,7 +224,7 @@ std::string Endpoint::to_string() const {
 Result<Json> explain(const tables::Tables& tables, const Question& question) {
     if (question.source.address.is_v4() != question.destination.address.is_v4())
         return fail("source and destination are not of one address family", EINVAL);
-    // What the core writes (throttles) must not reach the real tables.
+    // What the core writes to decide (throttles) must not reach the real tables.
     fl_memory memory = tables.memory();
     fl_throttle throttle{};
     memory.base[FL_TABLE_throttles] = &throttle;

@@ -422,13 +422,13 @@ TEST_F(RingBurst, ResetsAPortThatNoServiceLists) {
 TEST_F(RingBurst, DropsWithTheReason) {
     Frame fragment = ethernet(
         kPortMac[1], kClientMac, RTE_ETHER_TYPE_IPV4,
-        ipv4("203.0.113.5", kDsr4.vip, IPPROTO_TCP, kTtl, tcp(1, kHttp, RTE_TCP_ACK_FLAG), 7, RTE_IPV4_HDR_MF_FLAG));
+        ipv4("203.0.113.5", kDsr4.vip, IPPROTO_TCP, kTtl, tcp(1, kHttp, RTE_TCP_ACK_FLAG), 7, RTE_IPV4_HDR_MF_FLAG | 1));
     ports_.arrive(1, fragment);
     ports_.arrive(1, arriving(kDsr4.vip, 2001, 1));
     ports_.arrive(1, arriving(kTunnel4.vip, 2002), sizeof(rte_ipv4_hdr) - 2);
     ports_.arrive(1, arriving(kTunnel6.vip, 2003), sizeof(rte_ipv6_hdr) - 2);
     EXPECT_EQ(run().dropped, 4);
-    EXPECT_EQ(node_.reason(FL_REASON_FRAGMENT).packets, 1U);
+    EXPECT_EQ(node_.reason(FL_REASON_FRAGMENT_ORPHAN).packets, 1U);
     EXPECT_EQ(node_.reason(FL_REASON_TTL_EXPIRED).packets, 1U);
     EXPECT_EQ(node_.reason(FL_REASON_NO_HEADROOM).packets, 2U);
     EXPECT_EQ(ports_.buffers_in_use(), 0U);

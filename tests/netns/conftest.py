@@ -13,7 +13,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import lab as labs  # noqa: E402
-from lab import Lab, Lbd, make_config, setup_backends  # noqa: E402
+from lab import Lab, Lbd, make_config, node_tables, setup_backends  # noqa: E402
 
 _numbers = itertools.count(1)
 NEEDS_NO_PROGRAMS = {"test_frontend_setup.py"}
@@ -61,6 +61,11 @@ class Bench:
         lab.servers = {name: lab.nginx(lab.nodes[name], ports=ports) for name in ("master", "slave")}
         setup_backends(lab, forward, families)
         text = make_config(lab, forward, families[0], **config)
+        self.balance(lab, text, start)
+        return lab
+
+    def balance(self, lab, text, start=True):
+        """An lbd with this configuration on each steering node; started, it knows all backends to be up."""
         lab.lbds = {name: Lbd(lab, lab.nodes[name], text) for name in lab.steering}
         lab.lbd = lab.lbds[lab.steering[0]]
         if start:
@@ -68,6 +73,20 @@ class Bench:
                 lbd.start()
             for lbd in lab.lbds.values():
                 lbd.wait_up(master=True, slave=True)
+
+    def ways(self, ways, nodes=None, head="", pool=None, tags=None, **options):
+        """A lab in which each of these ways has a VIP of its own; Master and Slave have nginx, and take uploads. `tags`:
+        those of Lab.tag(), for all its hosts."""
+        lab = self.lab(**options)
+        for node in lab.nodes.values() if tags else ():
+            if node is not lab.sw:
+                lab.tag(node, *tags)
+        lab.servers = {name: lab.nginx(lab.nodes[name]) for name in ("master", "slave")}
+        for name in lab.servers:
+            lab.python_server(lab.nodes[name], "upload", 8080)
+        vips = [way.vip for way in ways]
+        setup_backends(lab, ways[0].forward, vips=vips)
+        self.balance(lab, node_tables(lab, nodes, head) + "".join(way.pool(lab, **(pool or {})) for way in ways))
         return lab
 
 

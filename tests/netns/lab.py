@@ -8,7 +8,9 @@ return, exception, SIGINT or SIGTERM.
     external    client, balancer, master and slave on one Ethernet segment
     on-master   client, master and slave; balancers run on master and slave themselves
 
-With router=True the client sits on a network of its own behind a router.
+With router=True the client sits on a network of its own behind a router; with narrow=BYTES behind two, and the link
+between these carries no larger packets. With two_networks=True the balancer has a second interface, eth1, to a network
+of the backends' own, and a router takes their answers back to the client's.
 """
 
 import contextlib
@@ -28,6 +30,9 @@ import threading
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+from cable import Cable  # noqa: E402
+
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("FAIRLEAD_BUILD_DIR", ROOT / "build"))
 LBD = Path(os.environ.get("FAIRLEAD_LBD", BUILD / "ctl/lbd/lbd"))
@@ -40,12 +45,37 @@ BPFFS = Path("/sys/fs/bpf")
 VIP4 = "192.0.2.10"
 VIP6 = "2001:db8::10"
 # Node: last part of its IPv4 address in 192.0.2.0/24 and of its IPv6 address in 2001:db8::/64.
-HOSTS = {"router": (1, "1"), "lb": (2, "2"), "master": (11, "11"), "slave": (12, "12"), "client": (100, "100")}
+HOSTS = {"router": (1, "1"), "lb": (2, "2"), "far": (3, "3"), "master": (11, "11"), "slave": (12, "12"), "client": (100, "100")}
 REMOTE_CLIENT4, REMOTE_GATEWAY4 = "198.51.100.100", "198.51.100.1"
 REMOTE_CLIENT6, REMOTE_GATEWAY6 = "2001:db8:1::100", "2001:db8:1::1"
+# The second network of a lab: between two routers, or of the backends' own. Hosts keep the last part of their address.
+SECOND4, SECOND6 = "203.0.113", "2001:db8:2:"
+
+FORWARDING = {"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1}
 
 PASS_PROGRAM = """
-__attribute__((section("xdp"), used)) int pass(void *context) { return 2; }
+__attribute__((section("xdp.frags"), used)) int pass(void *context) { return 2; }
+char text[] __attribute__((section("license"), used)) = "GPL";
+"""
+# A host whose whole network is tagged: what a VLAN device would do, on kernels that have none.
+TAG_PROGRAM = """
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+static long (*const vlan_push)(struct __sk_buff *, __be16, __u16) = (void *)18;
+static long (*const vlan_pop)(struct __sk_buff *) = (void *)19;
+__attribute__((section("push"), used)) int tag_on(struct __sk_buff *skb) {
+#ifdef INNER
+    if (vlan_push(skb, __builtin_bswap16(0x8100), INNER)) return TC_ACT_SHOT;
+#endif
+    return vlan_push(skb, __builtin_bswap16(KIND), OUTER) ? TC_ACT_SHOT : TC_ACT_OK;
+}
+__attribute__((section("pop"), used)) int tag_off(struct __sk_buff *skb) {
+    if (!skb->vlan_present || (skb->vlan_tci & 0xfff) != OUTER || vlan_pop(skb)) return TC_ACT_SHOT;
+#ifdef INNER
+    if (!skb->vlan_present || (skb->vlan_tci & 0xfff) != INNER || vlan_pop(skb)) return TC_ACT_SHOT;
+#endif
+    return TC_ACT_OK;
+}
 char text[] __attribute__((section("license"), used)) = "GPL";
 """
 
@@ -137,6 +167,15 @@ class Node:
         self.v6 = f"2001:db8::{v6}" if v6 else None
         self.interface = "eth0"
 
+    def peer(self, interface="eth0"):
+        """The switch's end of a link of this node."""
+        return f"p-{self.name}" + ("" if interface == "eth0" else f"-{interface}")
+
+    def cable(self, interface="eth0", sees="in"):
+        """A raw socket on an interface of the node (support/cable.py)."""
+        with self.inside():
+            return Cable(interface, sees)
+
     def address(self, family):
         return self.v4 if family == 4 else self.v6
 
@@ -158,6 +197,11 @@ class Node:
         """sysctl(**{"net.ipv4.ip_forward": 1})"""
         self.run("sysctl", "-qw", *[f"{key}={value}" for key, value in settings.items()])
 
+    def forget_paths(self):
+        """Drops what the node has learnt about path MTUs, in all its routing tables."""
+        self.run("ip", "route", "flush", "cache")
+        self.run("ip", "-6", "route", "flush", "cache", "table", "all")
+
     def inside(self):
         """Context in which sockets that this thread opens belong to the node."""
         return _in_namespace(self.path)
@@ -173,13 +217,16 @@ class Node:
 class Lab:
     """See the module's text. Not for use from several threads, except the run and popen of its nodes."""
 
-    def __init__(self, run_id=None, topology="external", router=False, steering=None):
+    def __init__(self, run_id=None, topology="external", router=False, steering=None, narrow=None, two_networks=False,
+                 mtu=1500):
         if topology not in ("external", "on-master"):
             raise ValueError(topology)
         self.run_id = str(run_id or os.getpid())
-        self.topology, self.routed = topology, router
+        self.topology, self.routed = topology, bool(router or narrow)
+        self.narrow, self.two_networks, self.mtu = narrow, two_networks, mtu
         names = ["sw", "client", "master", "slave"] + (["lb"] if topology == "external" else [])
-        names += ["router"] if router else []
+        names += ["router"] if self.routed or two_networks else []
+        names += ["far"] if narrow else []
         self.nodes = {name: Node(self, name) for name in names}
         # Nodes whose eth0 may carry an XDP program that transmits; the others may still carry one that only passes.
         self.steering = steering or (["lb"] if topology == "external" else ["master", "slave"])
@@ -259,55 +306,105 @@ class Lab:
                            "net.ipv6.conf.default.accept_dad": 0, "net.ipv6.conf.default.accept_ra": 0,
                            "net.ipv4.conf.all.rp_filter": 0, "net.ipv4.conf.default.rp_filter": 0})
         # mcast_snooping off: there is no querier here, and neighbour discovery must reach everybody.
-        self.sw.batch(["link set lo up", "link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
-                       "link set br0 up"])
-        for name in [n for n in self.nodes if n != "sw"]:
+        for bridge in ["br0"] + (["br1"] if self.two_networks else []):
+            self.sw.batch([f"link add {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
+                           f"link set {bridge} up"])
+        for name in [n for n in self.nodes if n not in ("sw", "far")]:
             if self.routed and name == "client":
                 continue
-            self._connect(self.nodes[name])
+            self._connect(self.nodes[name], second=self.two_networks and name in ("master", "slave"))
+        if self.two_networks:
+            for node in (self.lb, self.router):
+                self._connect(node, "eth1", second=True)
+            self.router.sysctl(**FORWARDING)
         if self.routed:
-            self._place_router()
-        self._prepare_xdp()
+            self._place_routers()
+        for interface in ["eth0"] + (["eth1"] if self.two_networks else []):
+            self._prepare_xdp(interface)
 
-    def _connect(self, node):
+    def _connect(self, node, interface="eth0", second=False):
+        """Plugs the node into the switch: into its first network, or into the backends' own."""
+        v4, v6 = HOSTS[node.name]
         # One queue each way: an XDP program needs at least as many receive queues as its peer has transmit queues.
         queues = "numtxqueues 1 numrxqueues 1"
+        peer, network4, network6 = node.peer(interface), "192.0.2", "2001:db8:"
+        if second:
+            network4, network6 = SECOND4, SECOND6
+        if interface == "eth0":
+            node.v4, node.v6 = f"{network4}.{v4}", f"{network6}:{v6}"
         self.sw.batch([
-            f"link add p-{node.name} {queues} type veth peer name eth0 netns {node.namespace} {queues}",
-            f"link set p-{node.name} master br0", f"link set p-{node.name} up"])
-        node.batch(["link set lo up", f"addr add {node.v4}/24 dev eth0", f"addr add {node.v6}/64 dev eth0 nodad",
-                    "link set eth0 up"])
-        if self.routed and node.name not in ("router", "client"):
-            node.batch(["route add default via 192.0.2.1", "route add ::/0 via 2001:db8::1"])
+            f"link add {peer} mtu {self.mtu} {queues} type veth peer name {interface} mtu {self.mtu} netns "
+            f"{node.namespace} {queues}",
+            f"link set {peer} master {'br1' if second else 'br0'}", f"link set {peer} up"])
+        node.batch(["link set lo up", f"addr add {network4}.{v4}/24 dev {interface}",
+                    f"addr add {network6}:{v6}/64 dev {interface} nodad", f"link set {interface} up"])
+        if second and interface == "eth0" or self.routed and node.name not in ("router", "client"):
+            node.batch([f"route add default via {network4}.1", f"route add ::/0 via {network6}:1"])
 
-    def _place_router(self):
-        router, client = self.router, self.client
-        run(["ip", "-n", router.namespace, "link", "add", "eth1", "type", "veth", "peer", "name", "eth0", "netns",
-             client.namespace])
-        router.batch([f"addr add {REMOTE_GATEWAY4}/24 dev eth1", f"addr add {REMOTE_GATEWAY6}/64 dev eth1 nodad",
-                      "link set eth1 up"])
-        client.batch(["link set lo up", f"addr add {REMOTE_CLIENT4}/24 dev eth0",
-                      f"addr add {REMOTE_CLIENT6}/64 dev eth0 nodad", "link set eth0 up",
+    def _place_routers(self):
+        """Client, its gateway, and with `narrow` another network and another router between that and the switch."""
+        gateway, client = self.far if self.narrow else self.router, self.client
+        self._link(gateway, "eth1", client, "eth0")
+        gateway.batch([f"addr add {REMOTE_GATEWAY4}/24 dev eth1", f"addr add {REMOTE_GATEWAY6}/64 dev eth1 nodad"])
+        client.batch([f"addr add {REMOTE_CLIENT4}/24 dev eth0", f"addr add {REMOTE_CLIENT6}/64 dev eth0 nodad",
                       f"route add default via {REMOTE_GATEWAY4}", f"route add ::/0 via {REMOTE_GATEWAY6}"])
         client.v4, client.v6 = REMOTE_CLIENT4, REMOTE_CLIENT6
-        router.sysctl(**{"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1})
+        gateway.sysctl(**FORWARDING)
+        if self.narrow:
+            self._place_narrow_link()
 
-    def _prepare_xdp(self, *names):
+    def _place_narrow_link(self):
+        self._link(self.router, "eth1", self.far, "eth0", self.narrow)
+        self.router.batch([f"addr add {SECOND4}.1/24 dev eth1", f"addr add {SECOND6}:1/64 dev eth1 nodad",
+                           f"route add 198.51.100.0/24 via {SECOND4}.3", f"route add 2001:db8:1::/64 via {SECOND6}:3"])
+        self.far.batch([f"addr add {SECOND4}.3/24 dev eth0", f"addr add {SECOND6}:3/64 dev eth0 nodad",
+                        f"route add default via {SECOND4}.1", f"route add ::/0 via {SECOND6}:1"])
+        self.router.sysctl(**FORWARDING)
+
+    def _link(self, one, one_interface, other, other_interface, mtu=1500):
+        """A cable between two nodes, past the switch."""
+        run(["ip", "-n", one.namespace, "link", "add", one_interface, "mtu", mtu, "type", "veth", "peer", "name",
+             other_interface, "mtu", mtu, "netns", other.namespace])
+        for node, interface in ((one, one_interface), (other, other_interface)):
+            node.batch(["link set lo up", f"link set {interface} up"])
+
+    def _prepare_xdp(self, interface="eth0", names=()):
         """What native XDP on veth needs of the other end (real network cards need none of it)."""
-        source, pass_object = self.folder / "pass.bpf.c", self.folder / "pass.bpf.o"
-        source.write_text(PASS_PROGRAM)
+        pass_object = self.compile("pass", PASS_PROGRAM)
+        for name in names or [n for n in ("lb", "master", "slave") if n in self.nodes]:
+            peer = self.nodes[name].peer(interface)
+            if interface != "eth0" and name != "lb":
+                continue
+            # A local sender leaves checksums to the hardware, and a bridge its VLAN tags; both must be in the frame
+            # before an XDP program reads it.
+            self.sw.run("ethtool", "-K", peer, "tx", "off", "txvlan", "off", "tx-vlan-stag-hw-insert", "off")
+            if name in self.steering:
+                # What a program transmits into a veth arrives only if the peer has a program too.
+                self.sw.run("ip", "link", "set", "dev", peer, "xdpdrv", "obj", pass_object, "sec", "xdp.frags")
+        if not os.path.ismount(BPFFS):
+            run(["mount", "-t", "bpf", "bpf", BPFFS])
+
+    def compile(self, name, text, **definitions):
+        """The object of a small BPF program."""
+        source, target = self.folder / f"{name}.bpf.c", self.folder / f"{name}.bpf.o"
+        source.write_text(text)
         clang = shutil.which("clang-14") or shutil.which("clang")
         if not clang:
             raise LabError("clang is not installed")
-        run([clang, "-O2", "-target", "bpf", "-c", source, "-o", pass_object])
-        for name in names or [n for n in ("lb", "master", "slave") if n in self.nodes]:
-            # A local sender leaves checksums to the hardware; they must be whole before an XDP program reads them.
-            self.sw.run("ethtool", "-K", f"p-{name}", "tx", "off")
-            if name in self.steering:
-                # What a program transmits into a veth arrives only if the peer has a program too.
-                self.sw.run("ip", "link", "set", "dev", f"p-{name}", "xdpdrv", "obj", pass_object, "sec", "xdp")
-        if not os.path.ismount(BPFFS):
-            run(["mount", "-t", "bpf", "bpf", BPFFS])
+        run([clang, "-O2", "-target", "bpf", "-I/usr/include/x86_64-linux-gnu",
+             *[f"-D{key}={value}" for key, value in definitions.items()], "-c", source, "-o", target])
+        return target
+
+    def tag(self, node, vlan, inner=None):
+        """From now on everything that the node's stack sends is tagged, and only what is tagged so reaches it: 802.1Q,
+        or 802.1ad around 802.1Q where `inner` is given."""
+        definitions = {"OUTER": vlan, "KIND": "0x8100"} if inner is None else \
+            {"OUTER": vlan, "KIND": "0x88a8", "INNER": inner}
+        program = self.compile(f"tag-{node.name}", TAG_PROGRAM, **definitions)
+        node.run("tc", "qdisc", "replace", "dev", "eth0", "clsact")
+        for way, section in (("egress", "push"), ("ingress", "pop")):
+            node.run("tc", "filter", "replace", "dev", "eth0", way, "prio", 1, "handle", 1, "bpf", "da", "obj", program,
+                     "sec", section)
 
     # --- parts ---
 
@@ -321,18 +418,18 @@ class Lab:
         self.processes.append(process)
         return process
 
-    def mac_of(self, node):
-        if node.name not in self._macs:
-            links = json.loads(run(["ip", "-n", node.namespace, "-j", "link", "show", "dev", "eth0"]).stdout)
-            self._macs[node.name] = links[0]["address"]
-        return self._macs[node.name]
+    def mac_of(self, node, interface="eth0"):
+        if (node.name, interface) not in self._macs:
+            links = json.loads(run(["ip", "-n", node.namespace, "-j", "link", "show", "dev", interface]).stdout)
+            self._macs[node.name, interface] = links[0]["address"]
+        return self._macs[node.name, interface]
 
     def replace_interface(self, node):
         """Pulls the node's network card out and puts in another, with the same name and addresses."""
-        self.sw.run("ip", "link", "delete", f"p-{node.name}")
+        self.sw.run("ip", "link", "delete", node.peer())
         self._connect(node)
-        self._macs.pop(node.name, None)
-        self._prepare_xdp(node.name)
+        self._macs.pop((node.name, "eth0"), None)
+        self._prepare_xdp(names=[node.name])
 
     def cut_link(self, node):
         """The switch stops forwarding to and from the node: silence, with the carrier still there."""
@@ -533,11 +630,12 @@ class Lbd:
         return Metrics.parse(self.metrics_text())
 
     def up(self):
-        """{backend name: True, False}; empty while lbd does not answer."""
-        try:
-            return {labels["backend"]: value == 1 for labels, value in self.metrics().rows("backend_up")}
-        except LabError:
-            return {}
+        """{backend name: whether it is up in all its pools}; empty while lbd does not answer."""
+        states = {}
+        with contextlib.suppress(LabError):
+            for labels, value in self.metrics().rows("backend_up"):
+                states[labels["backend"]] = value == 1 and states.get(labels["backend"], True)
+        return states
 
     def wait_up(self, timeout=10, **expected):
         """wait_up(master=False, slave=True)"""
@@ -586,22 +684,31 @@ def make_config(lab, forward="l2dsr", family=4, services=None, check=None, pool=
     services: list of dicts that override parts of that service; check: dict laid over CHECK; pool: dict laid over the
     pool; backends: list of dicts that replaces the two; nodes: dicts laid over the balancing nodes by name.
     """
-    vip = VIP4 if family == 4 else VIP6
+    if backends is None:
+        backends = [{"name": name, "address": lab.nodes[name].address(family), "tier": tier}
+                    for tier, name in enumerate(("master", "slave"))]
+    return node_tables(lab, nodes, head) + pool_tables(
+        {"name": "web", "forward": forward, "checks": [{**CHECK, **(check or {})}], **(pool or {})}, backends,
+        [{"vip": VIP4 if family == 4 else VIP6, **service} for service in services or [{}]])
+
+
+def node_tables(lab, nodes=None, head=""):
+    """The file's top and its nodes; `nodes` as in make_config."""
     text = f'hash_key_file = "{lab.folder}/hash.key"\n{head}\n'
     for name in lab.steering:
         node = lab.nodes[name]
         text += toml_table("node", {"name": name, "interface": "eth0", "address": [node.v4, node.v6],
                                     **(nodes or {}).get(name, {})})
-    text += toml_table("pool", {"name": "web", "forward": forward, "all_down": "reset",
-                                "checks": [{**CHECK, **(check or {})}], **(pool or {})})
-    if backends is None:
-        backends = [{"name": name, "address": lab.nodes[name].address(family), "tier": tier}
-                    for tier, name in enumerate(("master", "slave"))]
+    return text
+
+
+def pool_tables(pool, backends, services):
+    """A pool with its backends and services, each a dict; a service says at least its VIP."""
+    text = toml_table("pool", {"all_down": "reset", **pool})
     for backend in backends:
         text += toml_table("pool.backend", backend)
-    for service in services or [{}]:
-        text += toml_table("service", {"name": "web", "vip": vip, "ports": [80], "protocol": "tcp", "pool": "web",
-                                       **service})
+    for service in services:
+        text += toml_table("service", {"name": "web", "ports": [80], "protocol": "tcp", "pool": pool["name"], **service})
     return text
 
 
@@ -618,7 +725,7 @@ def each_setup(lab, forward, families=(4, 6), vips=None, names=("master", "slave
         arguments = [forward, *vips, "--interface", "eth0"]
         if lab.topology == "on-master":
             arguments.append("--no-decap")
-        elif forward == "ipip":
+        elif forward != "l2dsr":
             arguments += ["--instance", f"fl-{lab.run_id}-{name}"]
             for source in (lab.nodes[s] for s in lab.steering):
                 arguments += ["--source", source.v4, "--source", source.v6]

@@ -10,8 +10,9 @@ import pytest
 from lab import VIP4, VIP6, curl, packets, wait_for
 from load import Load
 from traffic import curl_many, download_sha256
+from ways import waits
 
-MODES = [("l2dsr", 4), ("l2dsr", 6), ("ipip", 4), ("ipip", 6)]
+MODES = [("l2dsr", 4), ("l2dsr", 6), ("ipip", 4), ("ipip", 6), *[pytest.param(("gue", f), marks=waits("GUE")) for f in (4, 6)]]
 
 
 def vip_at(lab, node, vip):

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a program inside the machine needs: reports, namespaces, and a raw port that sends and captures frames."""
+"""What a program inside the machine needs: reports, namespaces, and a raw port on a wire."""
 
 import ctypes
 import os
-import select
-import socket
 import subprocess
 import time
 import traceback
@@ -12,10 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cable import Cable
+
 REPORT_DESCRIPTOR = 3
 CLONE_NEWNET = 0x40000000
-ETH_P_ALL = 0x0003
-PACKET_OUTGOING = 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _report = os.fdopen(REPORT_DESCRIPTOR, "w", buffering=1)
@@ -75,37 +73,7 @@ def mac_of(netns: str, interface: str) -> bytes:
     return bytes.fromhex(text.replace(":", ""))
 
 
-class Port:
-    """A packet socket on one interface: sends whole frames and sees what arrives, not what it or the host sends."""
-
-    def __init__(self, netns: str, interface: str) -> None:
-        with namespace(netns):
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-            self._socket.bind((interface, 0))
-        self._socket.setblocking(False)
-
-    def send(self, frame: bytes) -> None:
-        self._socket.send(frame)
-
-    def drain(self) -> None:
-        while self._receive() is not None:
-            pass
-
-    def expect(self, matches: Callable[[bytes], bool], limit_s: float = 10.0) -> bytes | None:
-        """The first arriving frame that matches, or None when the time is over."""
-        deadline = time.monotonic() + limit_s
-        while (left := deadline - time.monotonic()) > 0:
-            if not select.select([self._socket], [], [], left)[0]:
-                break
-            frame = self._receive()
-            if frame and matches(frame):
-                return frame
-        return None
-
-    def _receive(self) -> bytes | None:
-        """The next frame; empty for one that is leaving, None when there is none."""
-        try:
-            frame, address = self._socket.recvfrom(65536)
-        except BlockingIOError:
-            return None
-        return b"" if address[2] == PACKET_OUTGOING else frame
+def port(netns: str, interface: str) -> Cable:
+    """Sees what arrives, not what it or the host sends."""
+    with namespace(netns):
+        return Cable(interface)

@@ -13,9 +13,11 @@ import threading
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+
 import frames
 from frames import ACK, RST, SYN, ethernet, ethertype_of, ip, one_hop_on, tcp_packet
-from guest import Port, check, load_later_modules, mac_of, namespace, report, run
+from guest import check, load_later_modules, mac_of, namespace, port, report, run
 
 PORT = 80
 UNLISTED_PORT = 81
@@ -140,7 +142,7 @@ class Wire:
     """The far end of the pair: client, neighbour and backends in one."""
 
     def __init__(self) -> None:
-        self.port = Port("wire", "wire0")
+        self.port = port("wire", "wire0")
         self.mac = mac_of("wire", "wire0")
         self.balancer_mac = mac_of("lb", "lb0")
 
@@ -155,9 +157,9 @@ class Wire:
         return None if frame is None else frame[14:]
 
 
-def request(name: str, source_port: int, flags: int = SYN, port: int = PORT) -> bytes:
+def request(name: str, source_port: int, flags: int = SYN, to_port: int = PORT) -> bytes:
     payload = b"" if flags & SYN else b"some payload"
-    return tcp_packet(CLIENT[int(name[-1])], source_port, VIP[name], port, flags, payload)
+    return tcp_packet(CLIENT[int(name[-1])], source_port, VIP[name], to_port, flags, payload)
 
 
 def is_tunnel_to(address: str):
@@ -259,7 +261,7 @@ def vip_arp(wire: Wire) -> None:
 
 def refused(wire: Wire, name: str) -> None:
     header = frames.HEADER_LENGTH[int(name[-1])]
-    packet = request(name, 40004, port=UNLISTED_PORT)
+    packet = request(name, 40004, to_port=UNLISTED_PORT)
     got = wire.exchange(packet, is_reset)
     reversed_ports = packet[header + 2 : header + 4] + packet[header : header + 2]
     if got is None or got[header : header + 4] != reversed_ports:
@@ -306,7 +308,7 @@ def served_through_device(wire: Wire, name: str) -> None:
     """A client's SYN goes through the balancer and the tunnel; the node's TCP answers as the VIP, straight to it."""
     family = int(name[-1])
     header = frames.HEADER_LENGTH[family]
-    client = Port("lb", "lb0")
+    client = port("lb", "lb0")
     packet = tcp_packet(FAR_CLIENT[family], 40007, VIP[name], PORT, SYN)
     wire.port.send(ethernet(wire.balancer_mac, wire.mac, frames.ETHERTYPE[family], packet))
     ports = packet[header + 2 : header + 4] + packet[header : header + 2]
@@ -325,7 +327,7 @@ def stranger_refused(wire: Wire, name: str) -> None:
     """What another than the balancer wraps for the VIP stays out; the same frame from the balancer comes in."""
     family = int(name[-1])
     packet = request(name, 40006)
-    balancer = Port("lb", "lb0")
+    balancer = port("lb", "lb0")
     wire.port.drain()
     for source, comes_in in ((STRANGER[family], False), (BALANCER[family], True)):
         outer = ip(source, BACKEND[name], OUTER_PROTOCOL[family], packet)
