@@ -315,9 +315,8 @@ def figures(answered, load, idle, paced, paced_load):
 # --- Rounds ---------------------------------------------------------------------------------------------------------
 
 def order_of(number):
-    """Each round begins with another case, and every other one goes backwards: no case has a place of its own."""
-    turned = [CASES[(number + i) % len(CASES)] for i in range(len(CASES))]
-    return turned if number % 2 == 0 else turned[::-1]
+    """In four rounds each case has each place once, and comes once after each other one (a Latin square of Williams)."""
+    return [CASES[(number + place) % len(CASES)] for place in (0, 1, 3, 2)]
 
 
 def background_of(one_round):

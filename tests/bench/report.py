@@ -9,6 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import e2e_report
+from samples import WIDE_SPREAD, interquartile, number
+
 # In the order of the report.
 FIGURES = {
     "xdp": ["loop_ns", "driver_ns", "floor_pass_ns", "floor_encap_ns", "not_vip_ns",
@@ -28,7 +31,6 @@ LIMITS = {
     "flap_to_last_slot_ms": ("most", 5, None),
     "tables_mib_default": ("most", 64, None),
 }
-WIDE_SPREAD = 0.25  # of the median: another run may well say something else
 
 
 def commands(bench, programs, rounds, quick):
@@ -65,12 +67,6 @@ def merge(outputs):
     return {**figures, "spread": spread, "samples": samples, "details": details}
 
 
-def interquartile(values):
-    ordered = sorted(values)
-    count = len(ordered)
-    return (ordered[count * 3 // 4] - ordered[count // 4]) / ordered[count // 2]
-
-
 def verdicts(result):
     """Figure -> what it is measured by, its limit, and whether it keeps it."""
     found = {}
@@ -84,10 +80,6 @@ def verdicts(result):
             loop = result["loop_ns"]
             found[name]["without_loop"] = (result[name] - loop) / max(result[base] - loop, 0.001)
     return found
-
-
-def number(value):
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.3f}"
 
 
 def spread_of(result, name):
@@ -114,16 +106,56 @@ def print_table(result):
         print(f"more than {WIDE_SPREAD:.0%} spread, so measure again on a quieter machine: " + ", ".join(wide))
 
 
+def report_programs(options):
+    wanted = commands(options.bench, options.programs, options.rounds, options.quick)
+    result = merge({name: run(name, command) for name, command in wanted.items()})
+    result["verdicts"] = verdicts(result)
+    return result
+
+
+def report_e2e(options):
+    """In this process, so that a signal takes its namespaces down whoever gets it."""
+    import e2e  # it needs the lab of tests/netns, the others need nothing of it
+    rounds, seconds = (3, 2) if options.quick else (7, 5)
+    try:
+        measured = e2e.measure(options.programs / "paced-client", options.rounds or rounds, options.seconds or seconds,
+                               options.rate, patient=not options.quick)
+    except e2e.LabError as error:
+        print(f"bench: e2e: {error}: nothing is reported", file=sys.stderr)
+        sys.exit(2)
+    return e2e_report.summarize(measured)
+
+
 def parse():
-    usage = f"scripts/bench {'|'.join(FIGURES)} [--json] [--rounds N] [--quick]"
+    benches = [*FIGURES, "e2e"]
+    usage = f"scripts/bench {'|'.join(benches)} [--json] [--rounds N] [--quick], e2e also [--seconds S] [--rate R]"
     parser = argparse.ArgumentParser(prog="scripts/bench", usage=usage)
-    parser.add_argument("bench", choices=list(FIGURES))
+    parser.add_argument("bench", choices=benches)
     parser.add_argument("--programs", type=Path, required=True)
     parser.add_argument("--check-options", action="store_true")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--rounds", type=int, choices=range(3, 1001), metavar="N")
+    parser.add_argument("--rounds", type=int, choices=range(2, 1001), metavar="N")
     parser.add_argument("--quick", action="store_true")
-    return parser.parse_args()
+    parser.add_argument("--seconds", type=int, choices=range(1, 61), metavar="S")
+    parser.add_argument("--rate", type=int, choices=range(10, 1_000_001), metavar="R")
+    options = parser.parse_args()
+    if options.bench != "e2e" and (options.seconds or options.rate):
+        parser.error("--seconds and --rate are for e2e")
+    return options
+
+
+def say_missed(result):
+    """On standard error; the exit code that it comes to."""
+    doubts = result.get("inconclusive_because", [])
+    for reason in doubts:
+        print(f"bench: inconclusive: {reason}", file=sys.stderr)
+    missed = {name: verdict for name, verdict in result["verdicts"].items() if verdict["kept"] is False}
+    for name, verdict in missed.items():
+        against = f"{verdict['limit']} × {verdict['of']}" if verdict["of"] else str(verdict["limit"])
+        case, _, figure = name.rpartition(".")
+        value = result[case][figure] if case else result.get(name, verdict["value"])
+        print(f"bench: limit missed: {name} is {number(value)}, at {verdict['kind']} {against}", file=sys.stderr)
+    return 2 if doubts else 1 if missed else 0
 
 
 def main():
@@ -131,20 +163,15 @@ def main():
     if options.check_options:
         return 0
     machine = {"load_before": os.getloadavg(), "cpus": os.cpu_count(), "kernel": platform.release()}
-    wanted = commands(options.bench, options.programs, options.rounds, options.quick)
-    result = merge({name: run(name, command) for name, command in wanted.items()})
-    result["verdicts"] = verdicts(result)
+    result = report_e2e(options) if options.bench == "e2e" else report_programs(options)
     result["machine"] = machine
     if options.json:
         print(json.dumps(result, indent=2))
+    elif options.bench == "e2e":
+        e2e_report.print_table(result)
     else:
         print_table(result)
-    missed = [name for name, verdict in result["verdicts"].items() if not verdict["kept"]]
-    for name in missed:
-        verdict = result["verdicts"][name]
-        against = f"{verdict['limit']} × {verdict['of']}" if verdict["of"] else str(verdict["limit"])
-        print(f"bench: limit missed: {name} is {number(result[name])}, at {verdict['kind']} {against}", file=sys.stderr)
-    return 1 if missed else 0
+    return say_missed(result)
 
 
 if __name__ == "__main__":

@@ -2,17 +2,27 @@
 """That the benchmarks run, and find what they forward to be right: programs check bytes, counters and slots themselves.
 How long anything takes is not asserted here; scripts/bench does that."""
 
+import glob
 import json
 import os
 import shlex
+import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 sys.dont_write_bytecode = True
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+import e2e  # noqa: E402
+import e2e_report  # noqa: E402
+
 PROGRAMS = Path(os.environ.get("FAIRLEAD_BUILD_DIR", HERE.parent.parent / "build")) / "tests" / "bench"
 XDP = ["loop_ns", "driver_ns", "floor_pass_ns", "floor_encap_ns", "not_vip_ns", "steady_ipip4_1flow_ns",
        "steady_ipip4_1mflows_ns", "steady_ipip6_1flow_ns", "steady_l2dsr_1flow_ns"]
@@ -99,3 +109,180 @@ def test_a_program_that_fails_is_no_result(tmp_path):
     command = [sys.executable, HERE / "report.py", "xdp", "--programs", tmp_path, "--json"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (2, "")
+
+
+# --- End to end ------------------------------------------------------------------------------------------------------
+
+def e2e_command(*arguments):
+    """To be run from the namespaces' point of view: with root, and every program there."""
+    missing = "root" if os.geteuid() != 0 else e2e.missing_programs(PROGRAMS / "paced-client")
+    if missing:
+        pytest.skip(f"missing: {missing}")
+    return [sys.executable, HERE / "report.py", "e2e", "--programs", PROGRAMS, "--json", "--quick", *arguments]
+
+
+def namespaces_of(pid):
+    return glob.glob(f"/run/netns/fl-e2e{pid}-*")
+
+
+def test_e2e_answers_every_request_in_every_case():
+    process = subprocess.Popen(e2e_command("--rounds", "2", "--seconds", "1", "--rate", "200"), text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    output, errors = process.communicate(timeout=400)
+    assert process.returncode in (0, 1, 2) and output, errors
+    result = json.loads(output)
+    for case in e2e.CASES:
+        assert result[case]["failed"] == 0
+        assert result[case]["requests"] >= 2 * 200
+        for name in ("rps", "p50_ms", "p99_ms", "cpu_us_per_request", "paced_p50_ms", "paced_p99_ms", "busy_percent"):
+            assert isinstance(result[case][name], float), name
+            assert name in result[case]["spread"]
+            assert len(result["samples"][case][name]) == 2
+    assert result["verdicts"]["failed"]["kept"]
+    assert result["inconclusive"] == (process.returncode == 2)
+    assert not namespaces_of(process.pid)
+
+
+def test_e2e_leaves_nothing_when_it_is_told_to_end():
+    process = subprocess.Popen(e2e_command("--rounds", "2"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    pinned = f"/sys/fs/bpf/fairlead/fl-e2e{process.pid}-lb"
+    # The first round begins with direct; Fairlead's tables mean that it is well under way.
+    deadline = time.monotonic() + 120
+    while not os.path.exists(pinned) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert os.path.exists(pinned) and namespaces_of(process.pid)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert not namespaces_of(process.pid) and not os.path.exists(pinned)
+
+
+class StallingServer:
+    """HTTP on loopback, one connection, that answers at once but for one request, which it keeps waiting."""
+
+    ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+    def __init__(self, stalled_request, stall_seconds, answer=ANSWER):
+        self.stalled_request, self.stall_seconds, self.answer = stalled_request, stall_seconds, answer
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self):
+        connection, _ = self.listener.accept()
+        with connection:
+            number = 0
+            while connection.recv(4096):
+                if number == self.stalled_request:
+                    time.sleep(self.stall_seconds)
+                connection.sendall(self.answer)
+                number += 1
+
+    def asked(self, *arguments):
+        """What paced-client makes of it over one connection: (exit status, its object)."""
+        if not (PROGRAMS / "paced-client").exists():
+            pytest.skip("missing: paced-client")
+        with self.listener:
+            result = subprocess.run([PROGRAMS / "paced-client", "127.0.0.1", str(self.port), "--connections", "1",
+                                     *arguments], capture_output=True, text=True, timeout=60)
+        return result.returncode, json.loads(result.stdout)
+
+
+def test_paced_client_counts_the_stall_for_every_request_that_was_due():
+    status, output = StallingServer(20, 0.5).asked("--rate", "100", "--seconds", "1")
+    assert (status, output["requests"], output["failed"]) == (0, 100, 0)
+    # 50 requests were due during the stall. A client that waits for answers would have asked, and counted, one of them.
+    assert output["p90_ms"] > 300
+    assert output["max_ms"] >= 500
+
+
+def test_paced_client_does_not_count_its_warm_up():
+    status, output = StallingServer(0, 0.3).asked("--rate", "100", "--seconds", "0.5", "--warm-up", "2")
+    assert (status, output["requests"], output["failed"]) == (0, 50, 0)
+    assert output["max_ms"] < 300
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n",
+                                    StallingServer.ANSWER + b"more"])
+def test_paced_client_calls_a_wrong_answer_failed(answer):
+    status, output = StallingServer(-1, 0, answer).asked("--rate", "100", "--seconds", "0.2")
+    assert (status, output["requests"], output["failed"]) == (1, 20, 20)
+
+
+def measured_rounds(changes=(), rounds=7, **of_case):
+    """What e2e.measure() returns of equal rounds: HAProxy adds 40 us, Fairlead 4; `of_case` changes a case's figures,
+    `changes` the CPU of HAProxy in each round."""
+    base = {name: 1.0 for name in e2e_report.FIGURES if "added" not in name}
+    base |= {"busy_percent": 20.0, "background_percent": 1.0, "requests": 1000, "failed": 0}
+    cpu = {"direct": 100.0, "haproxy": 140.0, "fairlead_l2dsr": 104.0, "fairlead_ipip": 104.0}
+    one = {case: {**base, "cpu_us_per_request": cpu[case], **of_case.get(case, {})} for case in e2e.CASES}
+    every = [json.loads(json.dumps(one)) for _ in range(rounds)]
+    for number, change in enumerate(changes):
+        every[number]["haproxy"]["cpu_us_per_request"] += change
+    return {"rounds": every, "settings": {}}
+
+
+@pytest.mark.parametrize("case", e2e_report.FAIRLEAD)
+@pytest.mark.parametrize("figure, name, at_limit, beyond", [
+    ("cpu_us_per_request", "cpu_added_us", 108.0, 108.1), ("paced_p99_ms", "paced_p99_ms", 1.2, 1.21)])
+def test_an_end_to_end_limit_is_held(case, figure, name, at_limit, beyond):
+    kept = e2e_report.summarize(measured_rounds(**{case: {figure: at_limit}}))
+    assert all(verdict["kept"] for verdict in kept["verdicts"].values()) and not kept["inconclusive"]
+    missed = e2e_report.summarize(measured_rounds(**{case: {figure: beyond}}))
+    assert [key for key, verdict in missed["verdicts"].items() if not verdict["kept"]] == [f"{case}.{name}"]
+
+
+def test_less_than_direct_keeps_the_limit():
+    result = e2e_report.summarize(measured_rounds(fairlead_ipip={"cpu_us_per_request": 95.0}))
+    assert result["verdicts"]["fairlead_ipip.cpu_added_us"]["kept"] is True
+
+
+def test_a_failed_request_is_a_missed_limit():
+    result = e2e_report.summarize(measured_rounds(haproxy={"failed": 1}))
+    assert result["verdicts"]["failed"]["kept"] is False and not result["inconclusive"]
+
+
+@pytest.mark.parametrize("changes, inconclusive", [
+    # Of seven, the second and the sixth are the middle half's ends: 40 us apart by a half at the most.
+    ((-10, -10, 0, 0, 0, 10, 10), False), ((-11, -11, 0, 0, 0, 10, 10), True), ((-40,) * 7, True)])
+def test_the_spread_of_what_haproxy_adds_decides(changes, inconclusive):
+    result = e2e_report.summarize(measured_rounds(changes))
+    assert result["inconclusive"] is inconclusive
+    assert result["verdicts"]["fairlead_l2dsr.cpu_added_us"]["kept"] is (None if inconclusive else True)
+    assert result["verdicts"]["fairlead_l2dsr.paced_p99_ms"]["kept"] is True
+
+
+@pytest.mark.parametrize("figure, value, doubted, sure", [
+    ("busy_percent", 41.0, "paced_p99_ms", "cpu_added_us"), ("background_percent", 26.0, "cpu_added_us", "paced_p99_ms")])
+def test_a_busy_machine_is_inconclusive(figure, value, doubted, sure):
+    result = e2e_report.summarize(measured_rounds(direct={figure: value}))
+    assert result["inconclusive"] and len(result["inconclusive_because"]) == 1
+    for case in e2e_report.FAIRLEAD:
+        assert result["verdicts"][f"{case}.{doubted}"]["kept"] is None
+        assert result["verdicts"][f"{case}.{sure}"]["kept"] is True
+
+
+class Recorded:
+    """Stands in for e2e.Bench: the first round is a loud one."""
+
+    def __init__(self):
+        self.order = []
+
+    def measure(self, case, _seconds, _rate):
+        self.order.append(case)
+        return {"background_percent": 50.0 if len(self.order) <= len(e2e.CASES) else 5.0}
+
+
+def test_rounds_are_run_until_enough_were_quiet():
+    bench = Recorded()
+    chosen, run_count = e2e.run_rounds(bench, 2, 4, 1, 100)
+    assert run_count == 3 and [e2e.background_of(one) for one in chosen] == [5.0, 5.0]
+    loud, run_count = e2e.run_rounds(Recorded(), 2, 2, 1, 100)
+    assert run_count == 2 and [e2e.background_of(one) for one in loud] == [5.0, 50.0]
+
+
+def test_no_case_has_a_place_or_a_neighbour_of_its_own():
+    rounds = [e2e.order_of(number) for number in range(4)]
+    assert all(sorted(places) == sorted(e2e.CASES) for places in zip(*rounds))
+    neighbours = {pair for one in rounds for pair in zip(one, one[1:])}
+    assert len(neighbours) == 4 * 3
