@@ -199,8 +199,9 @@ class Bench:
             self.lab, forward, pool={"checks": [{"type": "tcp", "port": 80, "interval": "2s"}]},
             backends=[{"name": name, "address": self.lab.nodes[name].v4} for name in BACKENDS])
         with self.xdp_prepared(forward), self.backends_hold_vip(forward):
-            lbd = Lbd(self.lab, self.lab.lb, config).start()
+            lbd = Lbd(self.lab, self.lab.lb, config)
             try:
+                lbd.start()
                 lbd.wait_up(master=True, slave=True)
                 if lbd.attached_mode() != "native":
                     raise LabError(f"lbd attached in mode {lbd.attached_mode()}, not native")
@@ -208,7 +209,7 @@ class Bench:
                     yield
             finally:
                 lbd.stop()
-                lbd.lbctl("detach", "--all")
+                lbd.lbctl("detach", "--all", check=False)  # an lbd that never came up has nothing to detach
 
     def fairlead_l2dsr(self):
         return self.fairlead("l2dsr")
