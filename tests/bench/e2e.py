@@ -285,7 +285,7 @@ class Bench:
             with measured_cpu(load, self.lab.processes):
                 answered = self.wrk(seconds)
             idle.append(measure_idle(seconds / 2))
-            with measured_cpu(paced_load):
+            with measured_cpu(paced_load, self.lab.processes):
                 paced = self.paced(seconds, rate)
         return figures(answered, load, idle, paced, paced_load)
 
@@ -299,17 +299,19 @@ class Bench:
 
 def figures(answered, load, idle, paced, paced_load):
     """What one round of one case amounts to. CPU is what the load added to what ran without it."""
-    requests = answered["requests"]
+    requests = max(answered["requests"], 1)
     background = sum(part["busy"] for part in idle) / sum(part["seconds"] for part in idle)
     return {
         "rps": requests / answered["duration_us"] * 1e6,
         "p50_ms": answered["p50_us"] / 1e3,
         "p99_ms": answered["p99_us"] / 1e3,
-        "cpu_us_per_request": (load["busy"] - background * load["seconds"]) / max(requests, 1) * 1e6,
-        "own_cpu_us_per_request": load["own"] / max(requests, 1) * 1e6,
-        "interrupt_us_per_request": load["interrupts"] / max(requests, 1) * 1e6,
+        "cpu_us_per_request": (load["busy"] - background * load["seconds"]) / requests * 1e6,
+        "own_cpu_us_per_request": load["own"] / requests * 1e6,
+        "interrupt_us_per_request": load["interrupts"] / requests * 1e6,
         "paced_p50_ms": paced["p50_ms"],
         "paced_p99_ms": paced["p99_ms"],
+        "paced_cpu_us_per_request": (paced_load["busy"] - background * paced_load["seconds"]) / paced["sent"] * 1e6,
+        "paced_own_cpu_us_per_request": paced_load["own"] / paced["sent"] * 1e6,
         "paced_rate": paced["rate"],
         "busy_percent": 100 * paced_load["busy"] / paced_load["total"],
         "background_percent": 100 * background / os.cpu_count(),

@@ -5,8 +5,9 @@ from samples import WIDE_SPREAD, interquartile, median, number
 
 # In the order of the report. `cpu_added_us` is the case's cpu_us_per_request less that of `direct` in the same round.
 FIGURES = ["rps", "p50_ms", "p99_ms", "cpu_us_per_request", "cpu_added_us", "own_cpu_us_per_request",
-           "own_cpu_added_us", "interrupt_us_per_request", "paced_p50_ms", "paced_p99_ms", "paced_rate", "busy_percent",
-           "background_percent", "steal_percent"]
+           "own_cpu_added_us", "interrupt_us_per_request", "paced_p50_ms", "paced_p99_ms",
+           "paced_cpu_us_per_request", "paced_own_cpu_us_per_request", "paced_rate", "busy_percent", "background_percent",
+           "steal_percent"]
 FAIRLEAD = ["fairlead_l2dsr", "fairlead_ipip"]
 CPU_SHARE = 0.2         # of what HAProxy adds
 LATENCY_FACTOR = 1.2    # of direct
@@ -82,9 +83,9 @@ def summarize(measured):
 
 def print_table(result):
     cases = list(result["samples"])
-    print(f"{'':<26}" + "".join(f"{case:>22}" for case in cases))
+    print(f"{'':<30}" + "".join(f"{case:>22}" for case in cases))
     for name in FIGURES:
-        print(f"{name:<26}" + "".join(f"{cell(result[case], name):>22}" for case in cases).rstrip())
+        print(f"{name:<30}" + "".join(f"{cell(result[case], name):>22}" for case in cases).rstrip())
     print()
     for name, verdict in result["verdicts"].items():
         said = {True: "kept", False: "MISSED", None: "inconclusive"}[verdict["kept"]]

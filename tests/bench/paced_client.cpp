@@ -147,6 +147,7 @@ class Client {
         const auto counted = total_ - uncounted_;
         const auto answered = static_cast<std::int64_t>(latencies_ns_.size());
         return {{"requests", counted},
+                {"sent", next_},  // those of the warm-up included
                 {"failed", counted - answered},
                 {"rate", static_cast<double>(ended_) / (static_cast<double>(end_ns_ - begin_ns_) / kSecond_ns)},
                 {"p50_ms", percentile_ms(0.50)},
