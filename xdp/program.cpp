@@ -110,12 +110,12 @@ Result<ProgramInfo> program_info_by_id(std::uint32_t id) {
 Result<Program> Program::load(const tables::Tables& tables, ProgramKind kind, std::uint32_t port, int devices,
                               Frames frames) {
     const fl_limits& limits = tables.limits();
-    const Setting setting{tables,
-                          {port, static_cast<std::uint32_t>(FL_COUNTER_STRIDE(&limits)),
-                           static_cast<std::uint32_t>(FL_COUNTER_BACKEND(&limits, 0)),
-                           std::uint32_t{frames == Frames::kWhole}},
-                          devices,
-                          frames};
+    const Setting setting{
+        tables,
+        {port, static_cast<std::uint32_t>(FL_COUNTER_STRIDE(&limits)),
+         static_cast<std::uint32_t>(FL_COUNTER_BACKEND(&limits, 0)), std::uint32_t{frames == Frames::kWhole}},
+        devices,
+        frames};
     auto fd = kind == ProgramKind::kSteer ? load_steer(setting) : load_decap(setting);
     if (!fd) return tl::unexpected(fd.error());
     auto info = program_info(fd->get());

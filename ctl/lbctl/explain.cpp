@@ -103,7 +103,7 @@ Json outer_json(const fl_decision& d, const fl_packet& packet) {
     const auto length = static_cast<__u32>(static_cast<__u8*>(packet.end) - static_cast<__u8*>(packet.data));
     fl_parse_ip_step(&packet, FL_PLACE_IP, d.outer, fl_l3_out(&d), length, &ip);
     Json json{{"source", address_text(ip.source)}, {"destination", address_text(ip.destination)}};
-    json["gue_port"] = d.forward == FL_FORWARD_GUE ? Json(fl_ntohs(ip.ports >> 16)) : Json();
+    if (d.forward == FL_FORWARD_GUE) json["gue_port"] = fl_ntohs(ip.ports >> 16);
     return json;
 }
 

@@ -47,12 +47,16 @@ double spread(std::vector<double> values) {
     return (values[values.size() * 3 / 4] - values[values.size() / 4]) / values[values.size() / 2];
 }
 
+constexpr const char* kInterface = "bench";
+
 // A network on which every destination is a neighbour on one link.
 class FlatNet : public net::NetOs {
   public:
     FlatNet() {
         link_.ifindex = 1;
+        link_.name = kInterface;
         link_.mtu = 1500;
+        link_.mac = *MacAddress::parse("02:00:00:00:00:01");
         link_.admin_up = link_.carrier = true;
         neighbour_.mac = *MacAddress::parse("02:00:00:00:00:02");
         neighbour_.state = net::NeighbourState::kReachable;
@@ -63,12 +67,15 @@ class FlatNet : public net::NetOs {
         return route;
     }
     const net::Link* link(std::uint32_t) const override { return &link_; }
+    const net::Link* vlan_on(std::uint32_t, std::uint16_t) const override { return nullptr; }
     const net::Neighbour* neighbour(const net::NeighbourKey& key) const override {
         neighbour_.key = key;
         return &neighbour_;
     }
     Result<void> resolve(const net::NeighbourKey&) override { return {}; }
     Result<void> release(const net::NeighbourKey&) override { return {}; }
+
+    const net::Link& only_link() const { return link_; }
 
   private:
     net::Link link_;
@@ -109,11 +116,13 @@ class Control {
         auto writer = tables::TableWriter::create(*control->tables_, *control->grace_);
         if (!writer) return tl::unexpected(writer.error());
         auto& w = control->writer_.emplace(std::move(*writer));
-        if (auto r = w.set_port(1, {"bench", 1, *MacAddress::parse("02:00:00:00:00:01"), 1500, 0, FL_ENGINE_NONE}); !r)
-            return tl::unexpected(r.error());
-        control->paths_.emplace(w, control->tracker_);
-        control->paths_->set_ports({{1, 1}});
-        control->decisions_.emplace(w, [c = control.get()](const IpAddress& a) { return c->paths_->path_to(a); });
+        auto& ports = control->ports_.emplace(w, std::vector<config::Interface>{{.name = kInterface}});
+        if (auto r = ports.update({control->net_.only_link()}); !r) return tl::unexpected(r.error());
+        control->tracker_.set_interfaces(ports.interfaces());
+        control->paths_.emplace(w, control->tracker_, ports);
+        control->decisions_.emplace(w, [c = control.get()](const plan::BackendDecision& decision) {
+            return c->paths_->path_to(destination_of(decision));
+        });
         return control;
     }
 
@@ -125,9 +134,9 @@ class Control {
 
     // What Controller::want_destinations() does.
     void follow(const config::Config& config) {
-        std::set<IpAddress> wanted;
+        std::set<net::Destination> wanted;
         for (const auto& pool : config.pools)
-            for (const auto& backend : pool.backends) wanted.insert(backend.address);
+            for (const auto& backend : pool.backends) wanted.insert(destination_of(backend));
         tracker_.set_wanted({wanted.begin(), wanted.end()}, Clock::now());
         paths_->keep_only(wanted);
     }
@@ -152,6 +161,7 @@ class Control {
     std::unique_ptr<tables::Tables> tables_;
     std::unique_ptr<tables::GracePeriod> grace_;
     std::optional<tables::TableWriter> writer_;
+    std::optional<PortTable> ports_;
     std::optional<PathTable> paths_;
     std::optional<DecisionWriter> decisions_;
 };

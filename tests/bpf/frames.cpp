@@ -138,7 +138,7 @@ void put_mac(Frame& to, const std::string& text) {
 
 // RFC 1071, over the IPv4 header that the packet begins with.
 void finish_ipv4(Frame& header) {
-    const std::size_t size = std::clamp<std::size_t>(std::size_t{header[0] & 15U} * 4, 20, header.size());
+    const std::size_t size = std::clamp<std::size_t>(std::size_t{header[0] & 15U} * 4, 20, header.size() & ~1UL);
     std::uint32_t sum = 0;
     for (std::size_t at = 0; at < size; at += 2) sum += static_cast<std::uint32_t>(header[at] << 8 | header[at + 1]);
     while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);

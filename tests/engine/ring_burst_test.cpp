@@ -420,9 +420,9 @@ TEST_F(RingBurst, ResetsAPortThatNoServiceLists) {
 }
 
 TEST_F(RingBurst, DropsWithTheReason) {
-    Frame fragment = ethernet(
-        kPortMac[1], kClientMac, RTE_ETHER_TYPE_IPV4,
-        ipv4("203.0.113.5", kDsr4.vip, IPPROTO_TCP, kTtl, tcp(1, kHttp, RTE_TCP_ACK_FLAG), 7, RTE_IPV4_HDR_MF_FLAG | 1));
+    Frame fragment = ethernet(kPortMac[1], kClientMac, RTE_ETHER_TYPE_IPV4,
+                              ipv4("203.0.113.5", kDsr4.vip, IPPROTO_TCP, kTtl, tcp(1, kHttp, RTE_TCP_ACK_FLAG), 7,
+                                   RTE_IPV4_HDR_MF_FLAG | 1));
     ports_.arrive(1, fragment);
     ports_.arrive(1, arriving(kDsr4.vip, 2001, 1));
     ports_.arrive(1, arriving(kTunnel4.vip, 2002), sizeof(rte_ipv4_hdr) - 2);

@@ -172,7 +172,7 @@ TEST_F(KernelNetTest, TheTrackerFindsItsWayAndFollowsAMac) {
     NextHopTracker tracker(*net_);
     connect(tracker);
     run("ip route add 203.0.113.0/24 via 198.51.100.2");
-    const std::vector<IpAddress> wanted = {ip("192.0.2.11"), ip("2001:db8::11"), ip("203.0.113.9"), ip("192.0.2.1")};
+    const std::vector<Destination> wanted = {ip("192.0.2.11"), ip("2001:db8::11"), ip("203.0.113.9"), ip("192.0.2.1")};
     tracker.set_wanted(wanted, std::chrono::steady_clock::now());
     const auto reach = [&](const char* address) { return tracker.find(ip(address))->reach; };
     ASSERT_TRUE(wait_for(
