@@ -45,20 +45,25 @@ std::string Diagnostic::to_string() const {
     return file + ":" + std::to_string(line) + ":" + std::to_string(column) + ": " + message;
 }
 
-LoadResult load_config(const std::filesystem::path& file) {
+Result<std::string> read_config(const std::filesystem::path& file) {
     std::error_code error;
-    if (std::filesystem::is_directory(file, error)) return unreadable(file, "it is a directory");
+    if (std::filesystem::is_directory(file, error)) return fail("it is a directory", EISDIR);
     errno = 0;
     std::ifstream stream(file, std::ios::binary);
-    if (!stream) return unreadable(file, errno != 0 ? std::strerror(errno) : "it cannot be opened");
+    if (!stream) return fail(errno != 0 ? std::strerror(errno) : "it cannot be opened", errno);
     std::string text;
     std::string chunk(1U << 16, '\0');
     while (stream.read(chunk.data(), static_cast<std::streamsize>(chunk.size())) || stream.gcount() > 0) {
         text.append(chunk, 0, static_cast<std::size_t>(stream.gcount()));
-        if (text.size() > kMaxFileBytes) return unreadable(file, "it is larger than 64 MiB");
+        if (text.size() > kMaxFileBytes) return fail("it is larger than 64 MiB", EFBIG);
     }
-    if (stream.bad()) return unreadable(file, "reading failed");
-    return parse_config(text, file.string());
+    if (stream.bad()) return fail("reading failed", EIO);
+    return text;
+}
+
+LoadResult load_config(const std::filesystem::path& file) {
+    const auto text = read_config(file);
+    return text ? parse_config(*text, file.string()) : unreadable(file, text.error().message);
 }
 
 LoadResult parse_config(std::string_view toml, std::string_view file_name) {

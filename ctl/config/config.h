@@ -159,8 +159,13 @@ struct LoadResult {
     std::vector<Diagnostic> diagnostics;  // every fault of the file, in order of position
 };
 
+// The text of a file that may be a config; the error says why it cannot be read.
+Result<std::string> read_config(const std::filesystem::path& file);
 LoadResult load_config(const std::filesystem::path& file);
 LoadResult parse_config(std::string_view toml, std::string_view file_name);
+
+// What two configs differ in beside pools, services and VIPs, a line each: "[log] level info -> debug".
+std::vector<std::string> diff_settings(const Config& before, const Config& after);
 
 // The node that this process is: --node, else the host name, else the only node there is.
 Result<const Node*> choose_node(const Config& config, std::string_view requested, std::string_view host_name);

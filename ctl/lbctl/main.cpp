@@ -119,6 +119,20 @@ int check_config(const Options& options, const std::string& file) {
     return loaded.config ? kDone : kUsage;
 }
 
+// 0: no difference, 1: some, 2: the file has errors.
+int diff_config(const Options& options, const Source& source, const std::string& file) {
+    const auto text = config::read_config(file);
+    if (!text) {
+        std::cerr << "lbctl: " << file << ": " << text.error().message << '\n';
+        return kUsage;
+    }
+    auto json = source.post("/v1/config/diff", {{"file", file}, {"text", *text}});
+    if (!json) return report(json.error());
+    show(options, *json, print_config_diff);
+    if (!(*json)["good"].get<bool>()) return kUsage;
+    return (*json)["changes"].empty() && (*json)["restart"].empty() ? kDone : kRefused;
+}
+
 int explain_flow(const Options& options, const Source& source, const std::string& from, const std::string& to,
                  const std::string& protocol) {
     auto client = Endpoint::parse(from);
@@ -372,6 +386,9 @@ void add_changes(CLI::App& app, Command& c) {
     auto* check = config->add_subcommand("check", "say every error of a file");
     check->add_option("file", c.file)->required();
     check->callback([&c] { c.run = [&c](const Source&) { return check_config(c.options, c.file); }; });
+    auto* diff = config->add_subcommand("diff", "say what a reload of that file would change");
+    diff->add_option("file", c.file)->required();
+    diff->callback([&c] { c.run = [&c](const Source& s) { return diff_config(c.options, s, c.file); }; });
 }
 
 void add_programs(CLI::App& app, Command& c) {

@@ -361,6 +361,17 @@ std::string print_explain(const Json& e) {
     return text;
 }
 
+std::string print_config_diff(const Json& json) {
+    std::string text;
+    const auto file = json["file"].get<std::string>();
+    for (const auto& e : json["errors"])
+        text += file + ":" + cell(e["line"]) + ":" + cell(e["column"]) + ": " + cell(e["message"]) + "\n";
+    if (!json["good"].get<bool>()) return text + count_of(json["errors"].size(), "error") + "\n";
+    for (const auto& line : json["changes"]) text += cell(line) + "\n";
+    for (const auto& line : json["restart"]) text += "NOT BY RELOAD: " + cell(line) + "\n";
+    return text.empty() ? "no difference\n" : text;
+}
+
 std::string print_decap(const Json& json) {
     Table table({{"INTERFACE"},
                  {"ENGINE"},

@@ -22,5 +22,6 @@ struct Stats {
 std::string print_stats(const Stats& now, const Stats* before, double seconds);
 std::string print_explain(const Json& explanation);
 std::string print_decap(const Json& decap);
+std::string print_config_diff(const Json& difference);
 
 }  // namespace fairlead::lbctl

@@ -50,7 +50,8 @@ bool Source::has_controller() const {
 }
 
 Result<Json> Source::post(const std::string& path, const Json& body) const {
-    auto response = api::request_unix(paths_.socket, {"POST", path, body.dump()}, kTimeout);
+    auto response = api::request_unix(
+        paths_.socket, {"POST", path, body.dump(-1, ' ', false, Json::error_handler_t::replace)}, kTimeout);
     if (response) return parse(*response);
     if (nobody_there(response.error()))
         return fail("instance " + paths_.name + ": lbd is not there (" + response.error().message + ")", ECONNREFUSED);

@@ -644,6 +644,18 @@ std::vector<std::string> Controller::reload_refusals(const config::Config& next)
     return lines;
 }
 
+Controller::Difference Controller::compare(std::string_view text, std::string_view file_name) const {
+    Difference difference;
+    auto parsed = config::parse_config(text, file_name);
+    difference.errors = std::move(parsed.diagnostics);
+    if (!parsed.config) return difference;
+    difference.changes = config::diff_settings(config_, *parsed.config);
+    const auto next = plan::make_plan(*parsed.config, node_view(), {}, overrides_);
+    for (auto& line : plan::diff_plan(plan_, next)) difference.changes.push_back(std::move(line));
+    difference.restart = reload_refusals(*parsed.config);
+    return difference;
+}
+
 // What the operator set at run time goes with the backend it was set for.
 void Controller::drop_stale_overrides() {
     for (auto& [pool, backends] : overrides_) {

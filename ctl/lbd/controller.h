@@ -60,6 +60,15 @@ class Controller {
     // All or nothing: on an error what ran before runs on.
     ReloadResult reload();
 
+    // What reload() of a file with this text would change; touches nothing. Without a config, `errors` says why.
+    struct Difference {
+        std::vector<config::Diagnostic> errors;
+        std::vector<std::string> changes;
+        std::vector<std::string>
+            restart;  // what of it only a restart can change, and so would have reload() refuse all
+    };
+    Difference compare(std::string_view text, std::string_view file_name) const;
+
     // Run-time changes, until changed back or the backend leaves the config. `pool` may be empty where the backend's
     // name is unique. The lines say what changed.
     using ChangeResult = Result<std::vector<std::string>>;

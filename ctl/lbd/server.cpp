@@ -11,6 +11,8 @@ namespace fairlead {
 namespace {
 using api::Json;
 
+constexpr std::size_t kMaxControlBody = 80U << 20;  // the largest config (64 MiB), and what escapes add to it
+
 api::Response error(unsigned status, const std::string& message, const std::vector<std::string>& details = {}) {
     return {status, Json{{"error", message}, {"details", details}}.dump() + "\n"};
 }
@@ -48,11 +50,15 @@ Result<Change> parse_change(const std::string& body) {
 }
 }  // namespace
 
+// A whole config comes in a request, by those who may change it; metrics are for whoever reaches the port.
+Server::Server(boost::asio::io_context& io, Controller& controller)
+    : control_(io, {.body_bytes = kMaxControlBody}), metrics_(io), controller_(controller) {}
+
 Result<std::unique_ptr<Server>> Server::create(boost::asio::io_context& io, Controller& controller) {
     std::unique_ptr<Server> server(new Server(io, controller));
     auto* raw = server.get();
     const auto& socket = controller.options().paths.socket;
-    if (auto r = raw->http_.listen_unix(
+    if (auto r = raw->control_.listen_unix(
             socket, [raw](const api::Request& request, api::Reply reply) { raw->answer(request, reply); });
         !r)
         return tl::unexpected(r.error());
@@ -63,7 +69,7 @@ Result<std::unique_ptr<Server>> Server::create(boost::asio::io_context& io, Cont
         if (request.method != "GET") return reply(error(405, "only GET"));
         reply({200, api::render_metrics(metrics_input(raw->controller_)), api::kMetricsContentType});
     };
-    if (auto port = raw->http_.listen_tcp(metrics.address, metrics.port, page); !port)
+    if (auto port = raw->metrics_.listen_tcp(metrics.address, metrics.port, page); !port)
         return tl::unexpected(port.error());
     return server;
 }
@@ -95,7 +101,24 @@ api::Response Server::post(const api::Request& request) {
         spdlog::info("{} by {}: {}", request.path.substr(4), caller, request.body);
         return change(request);
     }
+    if (request.path == "/v1/config/diff") return config_diff(request.body);
     return error(404, "no " + request.path + " here");
+}
+
+api::Response Server::config_diff(const std::string& body) {
+    const auto json = Json::parse(body, nullptr, false);
+    if (!json.is_object() || !json.contains("text") || !json["text"].is_string())
+        return error(400, "expected a JSON object with \"text\", and \"file\" for its name");
+    const auto file = json.contains("file") && json["file"].is_string() ? json["file"].get<std::string>() : "";
+    const auto difference = controller_.compare(json["text"].get<std::string>(), file);
+    Json errors = Json::array();
+    for (const auto& d : difference.errors)
+        errors.push_back({{"line", d.line}, {"column", d.column}, {"message", d.message}});
+    return good({{"file", file},
+                 {"good", difference.errors.empty()},
+                 {"errors", std::move(errors)},
+                 {"changes", difference.changes},
+                 {"restart", difference.restart}});
 }
 
 api::Response Server::reload() {

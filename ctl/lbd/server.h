@@ -16,15 +16,17 @@ class Server {
     static Result<std::unique_ptr<Server>> create(boost::asio::io_context& io, Controller& controller);
 
   private:
-    Server(boost::asio::io_context& io, Controller& controller) : http_(io), controller_(controller) {}
+    Server(boost::asio::io_context& io, Controller& controller);
 
     void answer(const api::Request& request, const api::Reply& reply);
     api::Response get(const std::string& path);
     api::Response post(const api::Request& request);
     api::Response change(const api::Request& request);
     api::Response reload();
+    api::Response config_diff(const std::string& body);
 
-    api::HttpServer http_;
+    api::HttpServer control_;
+    api::HttpServer metrics_;
     Controller& controller_;
 };
 

@@ -404,6 +404,33 @@ TEST(ChooseNode, SaysWhatThereIs) {
     EXPECT_FALSE(choose_node(two, "", ""));
 }
 
+// ---- two of them ----
+
+TEST(DiffSettings, NamesEachKeyOutsidePoolsAndServices) {
+    const auto services = std::string(kMinimal).substr(std::string(kMinimal).find("[[service]]"));
+    const auto before = parse(
+        "[[node]]\nname = \"a\"\naddress = \"192.0.2.1\"\ninterface = \"eth0\"\n"
+        "[[node]]\nname = \"b\"\naddress = \"192.0.2.2\"\ninterface = \"eth0\"\n" +
+        services);
+    EXPECT_TRUE(diff_settings(before, before).empty());
+    const auto after = parse(
+        "hash_key_file = \"/k\"\nencap_source_prefix = \"198.51.100.0/24\"\n"
+        "[[node]]\nname = \"a\"\naddress = [\"192.0.2.3\", \"2001:db8::3\"]\nengine = \"xdp\"\n"
+        "interfaces = [\"eth0\", { name = \"eth1\", vlan = 7 }, { name = \"eth2\", vlan = 0 }]\n"
+        "[[node]]\nname = \"c\"\naddress = \"192.0.2.2\"\ninterface = \"eth0\"\n" +
+        services + "[limits]\npins = 2048\n[metrics]\naddress = \"[::1]:9\"\n[log]\nlevel = \"debug\"\n");
+    EXPECT_EQ(diff_settings(before, after),
+              (std::vector<std::string>{"node a: interfaces eth0 -> eth0, eth1 VLAN 7, eth2 untagged",
+                                        "node a: engine auto -> xdp", "node a: address 192.0.2.1 -> 192.0.2.3",
+                                        "node a: IPv6 address none -> 2001:db8::3", "node c added", "node b removed",
+                                        "[limits] pins 1048576 -> 2048", "[metrics] 127.0.0.1:9435 -> [::1]:9",
+                                        "[log] level info -> debug", "hash_key_file /var/lib/fairlead/hash.key -> /k",
+                                        "encap_source_prefix none -> 198.51.100.0/24"}));
+    auto off = before;
+    off.metrics.enabled = false;
+    EXPECT_EQ(diff_settings(before, off), std::vector<std::string>{"[metrics] 127.0.0.1:9435 -> off"});
+}
+
 // ---- small parts ----
 
 TEST(Duration, IsAWholeNumberAndAUnit) {

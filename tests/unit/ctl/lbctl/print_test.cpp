@@ -309,6 +309,17 @@ TEST(Print, ANextHopOnAVlanSaysWhich) {
     EXPECT_TRUE(has(print_backends(json), "eth0 02:00:00:00:00:b1"));
 }
 
+TEST(Print, ConfigDiff) {
+    auto json = Json::parse(R"({"file": "f.toml", "good": true, "errors": [], "changes": [], "restart": []})");
+    EXPECT_EQ(print_config_diff(json), "no difference\n");
+    json["changes"] = {"pool web: quorum 1 -> 2"};
+    json["restart"] = {"engine changed: restart lbd"};
+    EXPECT_EQ(print_config_diff(json), "pool web: quorum 1 -> 2\nNOT BY RELOAD: engine changed: restart lbd\n");
+    json = Json::parse(R"({"file": "f.toml", "good": false, "changes": [], "restart": [],
+                           "errors": [{"line": 3, "column": 7, "message": "unknown key 'x'"}]})");
+    EXPECT_EQ(print_config_diff(json), "f.toml:3:7: unknown key 'x'\n1 error\n");
+}
+
 TEST(Print, Decap) {
     const auto json = Json::parse(R"({"decap": [{"interface": "eth0", "engine": "xdp-native", "node": ["192.0.2.11"],
         "sources": ["192.0.2.2/32", "2001:db8::2/128"], "vips": ["192.0.2.10"], "gue_port": 6080, "unwrapped": 5, "refused": 0, "passed": 9}]})");
