@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ctl/lbctl/explain.h"
 
-#include <netinet/in.h>
-
-#include <charconv>
-#include <cstring>
 #include <ctime>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -22,51 +18,6 @@ std::uint64_t monotonic_ns() {
     timespec now{};
     clock_gettime(CLOCK_MONOTONIC, &now);
     return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
-}
-
-void put_ipv4(fl_ipv4* ip, const Question& q, std::size_t l4) {
-    const auto from = q.source.address.family_bytes(), to = q.destination.address.family_bytes();
-    ip->version_ihl = 0x45;
-    ip->length = fl_htons(sizeof(*ip) + l4);
-    ip->ttl = 64;
-    ip->protocol = q.udp ? FL_PROTO_UDP : FL_PROTO_TCP;
-    std::memcpy(&ip->source, from.data(), from.size());
-    std::memcpy(&ip->destination, to.data(), to.size());
-    ip->checksum = fl_checksum_fold(fl_checksum_words(ip, 5));
-}
-
-void put_ipv6(fl_ipv6* ip, const Question& q, std::size_t l4) {
-    const auto from = q.source.address.family_bytes(), to = q.destination.address.family_bytes();
-    ip->version_class = 0x60;
-    ip->length = fl_htons(l4);
-    ip->next = q.udp ? FL_PROTO_UDP : FL_PROTO_TCP;
-    ip->hop_limit = 64;
-    std::memcpy(ip->source, from.data(), from.size());
-    std::memcpy(ip->destination, to.data(), to.size());
-}
-
-// A first packet of the flow: a TCP SYN, or an empty datagram.
-std::vector<std::uint8_t> make_packet(const Question& q) {
-    const bool v4 = q.source.address.is_v4();
-    const std::size_t l4 = q.udp ? sizeof(fl_udp) : sizeof(fl_tcp), l3 = v4 ? sizeof(fl_ipv4) : sizeof(fl_ipv6);
-    std::vector<std::uint8_t> bytes(sizeof(fl_eth) + l3 + l4);
-    auto* eth = reinterpret_cast<fl_eth*>(bytes.data());
-    eth->type = fl_htons(v4 ? FL_ETHERTYPE_IPV4 : FL_ETHERTYPE_IPV6);
-    if (v4)
-        put_ipv4(reinterpret_cast<fl_ipv4*>(eth + 1), q, l4);
-    else
-        put_ipv6(reinterpret_cast<fl_ipv6*>(eth + 1), q, l4);
-    auto* ports = reinterpret_cast<fl_udp*>(bytes.data() + sizeof(fl_eth) + l3);
-    ports->source = fl_htons(q.source.port);
-    ports->destination = fl_htons(q.destination.port);
-    if (q.udp) {
-        ports->length = fl_htons(l4);
-    } else {
-        auto* tcp = reinterpret_cast<fl_tcp*>(ports);
-        tcp->offset = sizeof(fl_tcp) / 4 << 4;
-        tcp->flags = FL_TCP_SYN;
-    }
-    return bytes;
 }
 
 std::string address_text(const union fl_address& address) {
@@ -164,24 +115,28 @@ std::string why_text(const fl_decision& d, const Json& json) {
     return std::string(api::reason_text(static_cast<fl_reason>(d.reason)).help);
 }
 
-void add_vip(Json& json, const Question& q, const tables::Snapshot& snapshot) {
+void add_vip(Json& json, std::uint32_t id, const tables::Snapshot& snapshot) {
     for (const auto& vip : snapshot.vips) {
-        if (vip.address != q.destination.address) continue;
+        if (vip.id != id) continue;
         json["vip"] = vip.address.to_string();
         json["active"] = monotonic_ns() < vip.active_until_ns;
     }
 }
 
-Json describe(const Question& q, const fl_decision& d, const fl_packet& packet, const tables::Snapshot& snapshot) {
-    Json json{{"source", q.source.to_string()},
-              {"destination", q.destination.to_string()},
-              {"protocol", q.udp ? "udp" : "tcp"}};
+Json describe(const Question& q, std::size_t frame_bytes, const fl_decision& d, const fl_packet& packet,
+              const tables::Snapshot& snapshot) {
+    const bool made = q.frame.empty();
+    Json json{{"source", made ? Json(q.source.to_string()) : Json()},
+              {"destination", made ? Json(q.destination.to_string()) : Json()},
+              {"protocol", made ? Json(q.udp ? "udp" : "tcp") : Json()}};
+    json["vlans"] = made ? Json(q.vlans) : Json();
+    json["frame_bytes"] = frame_bytes;
     json["verdict"] = verdict_text(d);
     json["reason"] = steered(d) ? "steered" : api::reason_text(static_cast<fl_reason>(d.reason)).name;
     for (const auto* key :
          {"why", "vip", "active", "service", "pool", "slot", "backend", "forward", "next_hop", "outer", "mtu"})
         json[key] = nullptr;
-    if (d.vip) add_vip(json, q, snapshot);
+    if (d.vip) add_vip(json, d.vip, snapshot);
     for (const auto& service : snapshot.services)
         if (d.service && service.id == d.service)
             json["service"] = {{"name", service.name}, {"port", service.port ? Json(service.port) : Json("any")}};
@@ -197,34 +152,11 @@ Json describe(const Question& q, const fl_decision& d, const fl_packet& packet, 
 }
 }  // namespace
 
-Result<Endpoint> Endpoint::parse(const std::string& text) {
-    const auto colon = text.rfind(':');
-    const auto wrong = [&] {
-        return fail("'" + text + "': expected ADDRESS:PORT, an IPv6 address in brackets", EINVAL);
-    };
-    if (colon == std::string::npos) return wrong();
-    auto host = text.substr(0, colon);
-    const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
-    if (bracketed) host = host.substr(1, host.size() - 2);
-    auto address = IpAddress::parse(host);
-    if (address && address->is_v6() != bracketed) return wrong();
-    const auto digits = text.substr(colon + 1);
-    Endpoint endpoint;
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), endpoint.port);
-    if (!address || error != std::errc{} || end != digits.data() + digits.size()) return wrong();
-    endpoint.address = *address;
-    return endpoint;
-}
-
-std::string Endpoint::to_string() const {
-    const auto host = address.is_v4() ? address.to_string() : "[" + address.to_string() + "]";
-    return host + ":" + std::to_string(port);
-}
-
 Result<Json> explain(const tables::Tables& tables, const Question& question) {
-    if (question.source.address.is_v4() != question.destination.address.is_v4())
-        return fail("source and destination are not of one address family", EINVAL);
-    // What the core writes to decide (throttles) must not reach the real tables.
+    const auto made = make_packet(question);
+    if (!made) return tl::unexpected(made.error());
+    const auto& bytes = *made;
+    // What the core writes (throttles) must not reach the real tables.
     fl_memory memory = tables.memory();
     fl_throttle throttle{};
     memory.base[FL_TABLE_throttles] = &throttle;
@@ -235,7 +167,6 @@ Result<Json> explain(const tables::Tables& tables, const Question& question) {
     engine.now_ns = engine.now_coarse_ns = monotonic_ns();
     engine.headroom = engine.tailroom = kRoom;
 
-    const auto bytes = make_packet(question);
     std::vector<std::uint8_t> room(kRoom + bytes.size() + kRoom);
     std::copy(bytes.begin(), bytes.end(), room.begin() + kRoom);
     fl_packet packet{room.data() + kRoom, room.data() + kRoom + bytes.size()};
@@ -243,7 +174,7 @@ Result<Json> explain(const tables::Tables& tables, const Question& question) {
     fl_decide(&engine, &packet, &decision);
     std::uint32_t port = 0;
     static_cast<void>(fl_act(&engine, &packet, &decision, &port));
-    return describe(question, decision, packet, tables::take_snapshot(tables));
+    return describe(question, bytes.size(), decision, packet, tables::take_snapshot(tables));
 }
 
 }  // namespace fairlead::lbctl

@@ -133,21 +133,48 @@ int diff_config(const Options& options, const Source& source, const std::string&
     return (*json)["changes"].empty() && (*json)["restart"].empty() ? kDone : kRefused;
 }
 
-int explain_flow(const Options& options, const Source& source, const std::string& from, const std::string& to,
-                 const std::string& protocol) {
-    auto client = Endpoint::parse(from);
-    auto vip = Endpoint::parse(to);
-    if (!client || !vip) {
-        std::cerr << "lbctl: " << (!client ? client.error() : vip.error()).message << '\n';
-        return kUsage;
+struct ExplainArguments {
+    std::string from, to, protocol = "tcp", frame;
+    std::vector<std::uint16_t> vlans;
+    std::uint32_t size = 0;
+    bool fragment = false, df = false, no_df = false;
+};
+
+Result<Question> question_of(const ExplainArguments& arguments) {
+    Question question;
+    if (!arguments.frame.empty()) {
+        auto frame = read_frame(arguments.frame);
+        if (!frame) return tl::unexpected(frame.error());
+        question.frame = std::move(*frame);
+        return question;
     }
+    if (arguments.from.empty() || arguments.to.empty())
+        return fail("explain: expected a source and a destination, or --frame", EINVAL);
+    auto client = Endpoint::parse(arguments.from);
+    if (!client) return tl::unexpected(client.error());
+    auto vip = Endpoint::parse(arguments.to);
+    if (!vip) return tl::unexpected(vip.error());
+    question.source = *client;
+    question.destination = *vip;
+    question.udp = arguments.protocol == "udp";
+    question.vlans = arguments.vlans;
+    question.size = arguments.size;
+    question.later_fragment = arguments.fragment;
+    if (arguments.df || arguments.no_df) question.df = arguments.df;
+    return question;
+}
+
+int explain_flow(const Options& options, const Source& source, const ExplainArguments& arguments) {
+    const auto wrong = [](const Error& error) {
+        std::cerr << "lbctl: " << error.message << '\n';
+        return kUsage;
+    };
+    const auto question = question_of(arguments);
+    if (!question) return wrong(question.error());
     auto tables = source.tables();
     if (!tables) return report(tables.error());
-    auto json = explain(*tables, {*client, *vip, protocol == "udp"});
-    if (!json) {
-        std::cerr << "lbctl: " << json.error().message << '\n';
-        return kUsage;
-    }
+    auto json = explain(*tables, *question);
+    if (!json) return wrong(json.error());
     return show(options, *json, print_explain);
 }
 
@@ -327,10 +354,26 @@ struct Command {
     std::function<int(const Source&)> run;
     BackendArguments backend;
     DecapArguments decap;
-    std::string file, from, to, protocol = "tcp", interface;
+    ExplainArguments explain;
+    std::string file, interface;
     bool all = false, watch = false;
     double interval = 1;
 };
+
+void add_explain(CLI::App& app, ExplainArguments& arguments) {
+    auto* from = app.add_option("source", arguments.from, "client as ADDRESS:PORT");
+    auto* to = app.add_option("destination", arguments.to, "VIP as ADDRESS:PORT");
+    app.add_option("protocol", arguments.protocol)->check(CLI::IsMember({"tcp", "udp"}))->capture_default_str();
+    app.add_option("--vlan", arguments.vlans, "VLAN tag that it carries; of two the outer one first")
+        ->check(CLI::Range(0, 4094))
+        ->allow_extra_args(false);
+    app.add_option("--size", arguments.size, "bytes of the IP packet");
+    app.add_flag("--fragment", arguments.fragment, "a later fragment, which has no ports");
+    auto* df = app.add_flag("--df", arguments.df, "IPv4's DF set, the default");
+    app.add_flag("--no-df", arguments.no_df, "IPv4's DF not set")->excludes(df);
+    auto* frame = app.add_option("--frame", arguments.frame, "this Ethernet frame: hexadecimal digits, or a file");
+    frame->excludes(from)->excludes(to);
+}
 
 void add_views(CLI::App& app, Command& c) {
     const auto add = [&](const char* name, const char* help, std::function<int(const Source&)> run) {
@@ -353,11 +396,9 @@ void add_views(CLI::App& app, Command& c) {
     st->add_option("--interval", c.interval, "seconds between two looks")
         ->check(CLI::Range(0.1, 3600.0))
         ->capture_default_str();
-    auto* ex = add("explain", "where a packet would go, and why",
-                   [&c](const Source& s) { return explain_flow(c.options, s, c.from, c.to, c.protocol); });
-    ex->add_option("source", c.from, "client as ADDRESS:PORT")->required();
-    ex->add_option("destination", c.to, "VIP as ADDRESS:PORT")->required();
-    ex->add_option("protocol", c.protocol)->check(CLI::IsMember({"tcp", "udp"}))->capture_default_str();
+    add_explain(*add("explain", "where a packet would go, and why",
+                     [&c](const Source& s) { return explain_flow(c.options, s, c.explain); }),
+                c.explain);
 }
 
 void add_changes(CLI::App& app, Command& c) {

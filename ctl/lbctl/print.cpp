@@ -332,14 +332,19 @@ std::string backend_text(const Json& backend) {
            cell(backend["state"]);
 }
 
+// What was asked about.
+std::string question_text(const Json& e) {
+    if (e["source"].is_null()) return "frame of " + cell(e["frame_bytes"]) + " bytes";
+    return cell(e["protocol"]) + " " + cell(e["source"]) + " -> " + cell(e["destination"]);
+}
+
 std::string mtu_text(const Json& mtu) {
     return cell(mtu["next_hop"]) + ", encapsulation " + cell(mtu["overhead"]) + ": " + cell(mtu["verdict"]);
 }
 }  // namespace
 
 std::string print_explain(const Json& e) {
-    std::string text =
-        cell(e["protocol"]) + " " + cell(e["source"]) + " -> " + cell(e["destination"]) + ": " + cell(e["verdict"]);
+    std::string text = question_text(e) + ": " + cell(e["verdict"]);
     text += (e["reason"] == "steered" ? ": " : ", " + cell(e["reason"]) + ": ") + cell(e["why"]) + "\n";
     const auto line = [&](const std::string& name, const std::string& value) {
         text += "  " + name + std::string(10 - name.size(), ' ') + value + "\n";

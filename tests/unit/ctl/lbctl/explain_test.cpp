@@ -26,9 +26,9 @@ Json ask_port(const World& world, std::uint16_t port, bool v6 = false) {
 
 TEST(Explain, HasTheDocumentedKeysWhateverTheVerdict) {
     const World world;
-    const std::vector<std::string> keys{"source",  "destination", "protocol", "verdict", "reason", "why",
-                                        "vip",     "active",      "service",  "pool",    "slot",   "backend",
-                                        "forward", "next_hop",    "outer",    "mtu"};
+    const std::vector<std::string> keys{"source", "destination", "protocol", "vlans",    "frame_bytes", "verdict",
+                                        "reason", "why",         "vip",      "active",   "service",     "pool",
+                                        "slot",   "backend",     "forward",  "next_hop", "outer",       "mtu"};
     for (const auto port : {kTiers, kIpip, kLocal, kDown, kUnresolved, kSmall, std::uint16_t{9}}) {
         const auto json = ask_port(world, port);
         std::vector<std::string> found;
@@ -61,6 +61,23 @@ TEST(Explain, ForwardedByL2Dsr) {
     EXPECT_EQ(slot["settled"], true);
     EXPECT_EQ(slot["by"], "5-tuple");
     EXPECT_EQ(json["why"], "slot " + slot["number"].dump() + " of pool tiers belongs to master");
+}
+
+TEST(Explain, AnswersAboutAFrameAsItStands) {
+    const World world;
+    const Question first{Endpoint::parse("198.51.100.7:40000").value(), Endpoint::parse("192.0.2.10:80").value()};
+    Question question;
+    question.frame = make_packet(first).value();
+    const auto json = explain(world.tables, question).value();
+    EXPECT_EQ(json["verdict"], "forwarded");
+    EXPECT_EQ(json["vip"], kVip);
+    EXPECT_EQ(json["backend"]["name"], "master");
+    EXPECT_EQ(json["slot"], explain(world.tables, first).value()["slot"]);
+    EXPECT_EQ(json["source"], nullptr);
+    EXPECT_EQ(json["frame_bytes"], 54);
+    EXPECT_EQ(print_explain(json).find("frame of 54 bytes: forwarded: slot "), 0U) << print_explain(json);
+    question.frame = {1, 2, 3};
+    EXPECT_EQ(explain(world.tables, question).value()["verdict"], "passed") << "not an Ethernet frame";
 }
 
 TEST(Explain, FollowsTheSlotsOwner) {
