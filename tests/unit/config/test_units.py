@@ -90,3 +90,15 @@ def test_the_first_command_opens_the_bpf_file_system_to_the_user(installed):
         result = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True)
         assert result.returncode == 0, result.stderr
         assert result.stdout.split() == ["1701:root", "750:nobody"]
+
+
+def test_alerts_and_dashboard_name_reasons_that_there_are():
+    """A reason that is renamed would silence its alert."""
+    known = set(re.findall(r'X\([A-Z_0-9]+, [A-Z]+, "([a-z0-9_]+)"', (SOURCE / "dataplane/core/reasons.h").read_text()))
+    assert "not_vip" in known
+    named = set()
+    for name in ("prometheus-alerts.yml", "grafana-dashboard.json"):
+        text = (SOURCE / "config" / name).read_text().replace("\\", "")
+        for reasons in re.findall(r'(?:reason|kind)=~?"([a-z0-9_|]+)"', text):
+            named |= set(reasons.split("|"))
+    assert named and named <= known
