@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures for tests in network namespaces. Each lab has a run id of its own, so that test runs go side by side."""
 
+import functools
 import itertools
 import os
 import sys
@@ -14,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import lab as labs  # noqa: E402
 from lab import Lab, Lbd, make_config, node_tables, setup_backends  # noqa: E402
+from steering import Wire  # noqa: E402
+from ways import OF_FORWARD  # noqa: E402
 
 _numbers = itertools.count(1)
 NEEDS_NO_PROGRAMS = {"test_frontend_setup.py"}
@@ -106,3 +109,20 @@ def class_bench():
 def module_bench():
     with ExitStack() as stack:
         yield Bench(stack)
+
+
+@pytest.fixture(scope="module")
+def lab_of(module_bench):
+    """lab_of(forward, options of Bench.ways): one lab a forwarding mode, made when it is first asked for."""
+    return functools.cache(lambda forward, **options: module_bench.ways(OF_FORWARD[forward], **options))
+
+
+@pytest.fixture(scope="module")
+def wire_of(lab_of):
+    """wire_of(forward): the same, at the balancer's cable; the client is behind a router, as clients are."""
+    return functools.cache(lambda forward: Wire(lab_of(forward, router=True)))
+
+
+@pytest.fixture
+def wire(wire_of, way):
+    return wire_of(way.forward)

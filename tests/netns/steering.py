@@ -53,7 +53,7 @@ class Wire:
         self.cable.send(self.frame(packet, tags))
 
     def steered(self, tail, limit_s=LIMIT_S):
-        """The next frame to a backend that ends in these bytes: the balancer's checks and ARP are on the wire as well."""
+        """The next frame to a backend that ends in these bytes; the balancer's checks and ARP are on the wire too."""
         found = self.cable.expect(
             lambda f: f[:6] in self.backends and f[6:12] == self.balancer and f.endswith(tail), limit_s)
         if found is None:
@@ -147,23 +147,34 @@ def unwrapped(way, packet, balancer, backend):
 
 
 def check_gue(way, packet):
-    """UDP (RFC 768; RFC 8200 section 8.1), the flow's own source port, and in variant 1 nothing else."""
+    """UDP (RFC 768), the flow's own source port, and in variant 1 nothing else. Over IPv6 the checksum may be left out
+    only of what hides its own (RFC 6935 section 5, RFC 6936 section 4): plain TCP and UDP must have it."""
     datagram = packet[HEADER[way.outer] :]
     source, destination, length, checksum = struct.unpack("!HHHH", datagram[:8])
     assert source >= 0xC000 and destination == GUE_PORT and length == len(datagram)
-    assert way.outer == 4 or checksum
+    assert checksum or way.outer == 4 or not is_plain(datagram[8:])
     if checksum:
         pseudo = frames.pseudo_header(*frames.addresses_of(packet), frames.PROTOCOL_UDP, len(datagram))
         assert frames.checksum(pseudo + datagram) == 0
 
 
+def is_plain(packet):
+    """TCP or UDP right behind the IP header, and whole."""
+    header, protocol = frames.header_length(packet), frames.protocol_of(packet)
+    fragment = header != 40 and int.from_bytes(packet[6:8], "big") & ~frames.DONT_FRAGMENT
+    plain_header = header == frames.HEADER_LENGTH[packet[0] >> 4]
+    return plain_header and not fragment and protocol in (frames.PROTOCOL_TCP, frames.PROTOCOL_UDP)
+
+
 def request(way_or_vip, source_port=None, port=53, payload=b"fairlead", **header):
     """A datagram of a client's to a VIP, with a source port and so a flow of its own."""
     vip = getattr(way_or_vip, "vip", way_or_vip)
-    return frames.udp_packet(CLIENT[frames.version_of(vip)], source_port or next_port(), vip, port, payload, **header)
+    source = CLIENT[frames.version_of(vip)]
+    return frames.udp_packet(source, source_port or next_port(), vip, port, payload, **header)
 
 
 def segment(way_or_vip, flags, port=80, source_port=None, payload=b"", **header):
     """The same of TCP."""
     vip = getattr(way_or_vip, "vip", way_or_vip)
-    return frames.tcp_packet(CLIENT[frames.version_of(vip)], source_port or next_port(), vip, port, flags, payload, **header)
+    source = CLIENT[frames.version_of(vip)]
+    return frames.tcp_packet(source, source_port or next_port(), vip, port, flags, payload, **header)

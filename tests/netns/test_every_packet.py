@@ -11,7 +11,7 @@ import pytest
 import frames
 from frames import ACK, SERVICE_VLAN, SYN, VLAN
 from steering import CLIENT, Wire, next_port, request, segment
-from ways import IPIP, L2DSR, OF_FORWARD, every_way, waits
+from ways import IPIP, L2DSR, every_way, waits
 
 # IPv4 options (RFC 791, RFC 2113), padded: router alert; record route with room for three; timestamps up to the limit.
 OPTIONS = {"router-alert": bytes.fromhex("94040000"), "record-route": bytes([7, 15, 4]) + bytes(13),
@@ -35,26 +35,6 @@ of_any = pytest.mark.parametrize("way", every_way())
 def each(values):
     """Parameters from a dict; the keys name the tests."""
     return [pytest.param(value, id=name) for name, value in values.items()]
-
-
-@pytest.fixture(scope="module")
-def wires(module_bench):
-    """One lab a forwarding mode, made when it is first asked for; the client is behind a router, as clients are."""
-    made = {}
-
-    def of(way):
-        if way.forward not in made:
-            lab = module_bench.ways(OF_FORWARD[way.forward], router=True)
-            lab.wire = Wire(lab)
-            made[way.forward] = lab.wire
-        return made[way.forward]
-
-    return of
-
-
-@pytest.fixture
-def wire(wires, way):
-    return wires(way)
 
 
 class TestOptions:
@@ -191,7 +171,8 @@ def by_client(module_bench):
 def test_client_affinity_needs_no_memory(by_client, way):
     """The client's address is in every fragment, so the last may come first."""
     with by_client.counted("fragment_orphan", 0):
-        backends = {by_client.forwards(way, piece) for number in range(4) for piece in reversed(pieces(way, 2000 + number))}
+        sent = [piece for number in range(4) for piece in reversed(pieces(way, 2000 + number))]
+        backends = {by_client.forwards(way, piece) for piece in sent}
     assert len(backends) == 1
 
 

@@ -9,35 +9,17 @@ import pytest
 import frames
 from frames import ACK, FIN, RST, SERVICE_VLAN, SYN, VLAN, ethernet
 from lab import curl
-from steering import CLIENT, QUIET_S, Wire, is_from, next_port, request, segment, unwrapped
-from ways import OF_FORWARD, every_way, waits
+from steering import CLIENT, QUIET_S, is_from, next_port, request, segment, unwrapped
+from ways import every_way, waits
 
 OTHER = {4: "192.0.2.77", 6: "2001:db8::77"}  # addresses of the VIPs' networks that are nobody's
 of_any = pytest.mark.parametrize("way", every_way())
 both = pytest.mark.parametrize("family", [4, 6])
 
 
-@pytest.fixture(scope="module")
-def wires(module_bench):
-    """One lab a forwarding mode, made when it is first asked for."""
-    made = {}
-
-    def of(forward):
-        if forward not in made:
-            made[forward] = Wire(module_bench.ways(OF_FORWARD[forward]))
-        return made[forward]
-
-    return of
-
-
 @pytest.fixture
-def wire(wires, way):
-    return wires(way.forward)
-
-
-@pytest.fixture
-def plain(wires):
-    return wires("l2dsr")
+def plain(wire_of):
+    return wire_of("l2dsr")
 
 
 def answer_of(way, port, payload=bytes(1400)):

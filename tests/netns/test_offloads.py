@@ -74,7 +74,8 @@ class TestSuperframes:
         client, header = CLIENT[way.family], 14 + frames.HEADER_LENGTH[way.family] + 20
         packet = frames.tcp_packet(client, next_port(), way.vip, 80, ACK, bytes(20 * 1400))
         frame = ethernet(wire.balancer, wire.client, ETHERTYPE[way.family], packet)
-        left = frames.checksum(frames.pseudo_header(client, way.vip, frames.PROTOCOL_TCP, len(packet) - header + 34)) ^ 0xFFFF
+        length = 14 + len(packet) - (header - 20)  # of the TCP segment
+        left = frames.checksum(frames.pseudo_header(client, way.vip, frames.PROTOCOL_TCP, length)) ^ 0xFFFF
         frame = frame[: header - 4] + left.to_bytes(2, "big") + frame[header - 2 :]
         try:
             with wire.counted("superframe"):

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Balancers on Master and Slave themselves: the local backend, the remote one, and a packet is steered once."""
 
-import re
 import time
 from collections import Counter, defaultdict
 
 import pytest
 
-from lab import VIP4, VIP6, curl, packets, wait_for
+import frames
+from lab import VIP4, VIP6, curl, wait_for
 from load import Load
+from steering import mac_bytes, said_by, unwrapped
 from traffic import curl_many, download_sha256
-from ways import waits
+from ways import Way, waits
 
-MODES = [("l2dsr", 4), ("l2dsr", 6), ("ipip", 4), ("ipip", 6), *[pytest.param(("gue", f), marks=waits("GUE")) for f in (4, 6)]]
+MODES = [("l2dsr", 4), ("l2dsr", 6), ("ipip", 4), ("ipip", 6),
+         *[pytest.param(("gue", family), marks=waits("GUE")) for family in (4, 6)]]
 
 
 def vip_at(lab, node, vip):
@@ -25,6 +27,7 @@ def lab(bench, request):
     forward, family = request.param
     lab = bench.served(forward, (family,), topology="on-master")
     lab.vip = VIP4 if family == 4 else VIP6
+    lab.way = Way(forward, family, family)
     return lab
 
 
@@ -47,14 +50,15 @@ def test_local_backend_and_remote_slave(lab):
     assert curl_many(lab.client, lab.vip, 10) == ["slave"] * 10
 
 
-def steered(capture, client):
-    """{what stays the same of a client's packet on its way: ports, flags, sequence numbers, length: [seconds]}"""
-    times = defaultdict(list)
-    for line in packets(capture):
-        match = re.search(r"(\S+) > (\S+): Flags (\[\S+\]),( seq \S+,)?.* length (\d+)", line)
-        if match and match[1].startswith(f"{client}."):
-            hours, minutes, seconds = line.split()[0].split(":")
-            times[match.groups()].append(int(hours) * 3600 + int(minutes) * 60 + float(seconds))
+def steered(lab, cable, sender, receiver):
+    """{what stays the same of a client's packet on its way, all behind its IP header: [seconds]} of what one node sent the
+    other."""
+    client, times = lab.client.address(lab.way.family), defaultdict(list)
+    for frame, seconds in cable.timed():
+        if frame[:6] == mac_bytes(receiver.mac) and not said_by(sender, frame):
+            packet = unwrapped(lab.way, frame[14:], sender, receiver)
+            assert frames.addresses_of(packet) == (client, lab.vip)
+            times[packet[frames.header_length(packet) :]].append(seconds)
     return times
 
 
@@ -73,12 +77,7 @@ def test_opposite_views(lab):
     vip_at(lab, lab.slave, lab.vip)
     wait_for(lambda: curl(lab.client, lab.vip, check=False) == "master", "the Slave's view")
 
-    between = {}
-    for sender, receiver in (("master", "slave"), ("slave", "master")):
-        between[sender] = lab.sw.popen(
-            "tcpdump", "tcpdump", "-i", f"p-{sender}", "-Q", "in", "-nn", "-S", "-l", "--immediate-mode", "ether", "src",
-            lab.nodes[sender].mac, "and", "ether", "dst", lab.nodes[receiver].mac)
-        wait_for(lambda: "listening on" in between[sender].output(), "tcpdump")
+    between = {name: lab.sw.cable(lab.nodes[name].peer()) for name in ("master", "slave")}
     deadline, node, records = time.monotonic() + 5, lab.master, []
     while time.monotonic() < deadline:
         vip_at(lab, node, lab.vip)
@@ -91,12 +90,12 @@ def test_opposite_views(lab):
         records += batch
         node = lab.slave if node is lab.master else lab.master
     time.sleep(0.2)
-    client = lab.client.address(4 if "." in lab.vip else 6)
-    crossed = {name: steered(capture, client) for name, capture in between.items()}
+    crossed = {"master": steered(lab, between["master"], lab.master, lab.slave),
+               "slave": steered(lab, between["slave"], lab.slave, lab.master)}
     for name in crossed:
         assert sum(map(len, crossed[name].values())) >= len(records), f"little crossed from {name}"
     both_ways = [key for key in crossed["master"].keys() & crossed["slave"].keys()
                  if close(crossed["master"][key], crossed["slave"][key])]
     assert not both_ways, f"crossed in both directions: {both_ways[:3]}"
-    again = [key for times in crossed.values() for key, t in times.items() if key[2] == "[S]" and close(t, t)]
+    again = [key for times in crossed.values() for key, t in times.items() if key[13] == frames.SYN and close(t, t)]
     assert not again, f"crossed twice in one direction: {again[:3]}"

@@ -16,23 +16,10 @@ import frames
 from frames import mtu_said, tags_and_packet
 from lab import http_url, wait_for
 from traffic import udp_ask, upload
-from ways import OF_FORWARD, every_way, waits
+from ways import every_way, waits
 
 NARROW = 1440  # between the routers
 BEHIND = 1400  # from the balancer to the backends, tunnel headers included
-
-
-@pytest.fixture(scope="module")
-def labs(module_bench):
-    """One lab a forwarding mode, made when it is first asked for."""
-    made = {}
-
-    def of(way):
-        if way.forward not in made:
-            made[way.forward] = module_bench.ways(OF_FORWARD[way.forward], narrow=NARROW)
-        return made[way.forward]
-
-    return of
 
 
 @pytest.fixture(params=every_way())
@@ -41,8 +28,8 @@ def way(request):
 
 
 @pytest.fixture
-def lab(labs, way):
-    lab = labs(way)
+def lab(lab_of, way):
+    lab = lab_of(way.forward, narrow=NARROW)
     for name in ("client", "master", "slave"):
         lab.nodes[name].forget_paths()
     return lab
@@ -130,9 +117,14 @@ def datagrams(lab):
 def test_datagrams_of_8_kb_arrive_whole(lab, way, datagrams):
     """Six fragments each, of which only the first has ports; an answer of the same length proves that all came to one
     backend. IPv4's are cut once more on the way, IPv6's sender is told to cut smaller."""
-    payload = bytes(range(32, 127)) * 85  # 8,075 bytes
+    payload, heard = bytes(range(32, 127)) * 85, set()  # 8,075 bytes
+
+    def both_heard():
+        heard.add(udp_ask(lab.client, way.vip, 53, payload, 0.3).partition(" ")[0])
+        return {"master", "slave"} <= heard
+
+    wait_for(both_heard, "the client and both backends to learn of their paths")
     before = lab.lbd.metrics().total("drops_total", reason="fragment_orphan")
-    wait_for(lambda: udp_ask(lab.client, way.vip, 53, payload, 0.3) != "timeout", "the client to learn the path's MTU")
     answers = [udp_ask(lab.client, way.vip, 53, payload) for _ in range(24)]
     assert {answer.partition(" ")[2] for answer in answers} == {payload.decode()}
     assert {answer.partition(" ")[0] for answer in answers} == {"master", "slave"}

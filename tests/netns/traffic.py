@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a client does in the tests, one attempt at a time, and what came of it."""
 
+import errno
 import hashlib
 import socket
 import struct
@@ -47,7 +48,7 @@ def http_from(node, address, source_port, port=80, timeout=2.0):
 
 
 def udp_ask(node, address, port, payload=b"hello", timeout=1.0):
-    """The answer as text, 'refused' (ICMP port unreachable) or 'timeout'."""
+    """The answer as text, 'refused' (ICMP port unreachable), 'too big' (a message about the path's MTU) or 'timeout'."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with node.inside():
         udp = socket.socket(family, socket.SOCK_DGRAM)
@@ -61,6 +62,10 @@ def udp_ask(node, address, port, payload=b"hello", timeout=1.0):
             return "refused"
         except TimeoutError:
             return "timeout"
+        except OSError as error:
+            if error.errno != errno.EMSGSIZE:
+                raise
+            return "too big"
 
 
 def curl_many(node, address, count, port=80):

@@ -50,7 +50,8 @@ class Way:
         over the backends by name."""
         backends = [{"name": name, "address": lab.nodes[name].address(self.outer), **(more or {}).get(name, {})}
                     for name in ("master", "slave")]
-        named = [{**service, "vip": self.vip, "name": f"{service.get('name', 'web')}-{self.name}"} for service in SERVICES]
+        named = [{**service, "vip": self.vip, "name": f"{service.get('name', 'web')}-{self.name}"}
+                 for service in SERVICES]
         return pool_tables({"name": self.name, "forward": self.forward, "checks": [CHECK], **pool}, backends, named)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 ETH_P_ALL = 3
 SOL_PACKET = 263
 PACKET_AUXDATA, PACKET_VNET_HDR = 8, 15
-SO_RCVBUFFORCE = 33
+SO_RCVBUFFORCE, SO_TIMESTAMPNS = 33, 35
 PACKET_OUTGOING = 4
 VLAN_VALID, VLAN_TPID_VALID = 1 << 4, 1 << 6
 BUFFER_BYTES = 32 << 20  # a whole transfer of a test waits here until it is looked at
@@ -27,6 +27,7 @@ class Cable:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
         self._socket.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._socket.bind((interface, 0))
         self._socket.setblocking(False)
         # Receives nothing (protocol 0): what it sends begins with a struct virtio_net_hdr.
@@ -64,28 +65,38 @@ class Cable:
         while (left := deadline - time.monotonic()) > 0:
             if not select.select([self._socket], [], [], left)[0]:
                 break
-            frame = self._receive()
+            frame, _ = self._receive() or (b"", 0)
             if frame and matches(frame):
                 return frame
         return None
 
     def seen(self, matches: Callable[[bytes], bool] = lambda _: True) -> list[bytes]:
         """The matching frames of all that have passed since the last look."""
+        return [frame for frame, _ in self.timed() if matches(frame)]
+
+    def timed(self) -> list[tuple[bytes, float]]:
+        """The frames that have passed since the last look, and when, in seconds of the system's clock."""
         frames = []
-        while (frame := self._receive()) is not None:
-            if frame and matches(frame):
-                frames.append(frame)
+        while (received := self._receive()) is not None:
+            if received[0]:
+                frames.append(received)
         return frames
 
-    def _receive(self) -> bytes | None:
-        """The next frame; empty for one that goes the other way, None when there is none."""
+    def _receive(self) -> tuple[bytes, float] | None:
+        """The next frame and its time; an empty one for one that goes the other way, None when there is none."""
         try:
-            frame, ancillary, _, address = self._socket.recvmsg(1 << 17, 64)
+            frame, ancillary, _, address = self._socket.recvmsg(1 << 17, 128)
         except BlockingIOError:
             return None
         if (address[2] == PACKET_OUTGOING) not in self._sees:
-            return b""
-        return with_tag(frame, ancillary)
+            return b"", 0
+        return with_tag(frame, ancillary), time_of(ancillary)
+
+
+def time_of(ancillary) -> float:
+    seconds, nanoseconds = next(struct.unpack("@qq", data) for level, kind, data in ancillary
+                                if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS))
+    return seconds + nanoseconds / 1e9
 
 
 def with_tag(frame: bytes, ancillary) -> bytes:
