@@ -240,7 +240,7 @@ class Demo:
         self.note_hand_over(self.balancers[1].metrics(), before)
 
     def fault(self, name, successor, action):
-        """Does something to a server, waits until `successor` answers, and notes the window in between."""
+        """Does something to a server until `successor` answers, and notes the window in between."""
         fault = time.monotonic()
         follow_up = action()
         if follow_up:

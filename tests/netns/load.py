@@ -4,7 +4,7 @@
 As a program (run inside the client's namespace) it opens new connections at a fixed pace, whether or not earlier ones
 have ended, so that a silent server cannot slow it down, and writes one JSON array a request to its output:
 [begin, end, result, server], times in CLOCK_MONOTONIC seconds, result one of ok, refused, reset, timeout, error.
-On SIGTERM it starts no more, waits for those under way, and ends.
+On SIGTERM it starts no more for those under way, and ends.
 
     load.py ADDRESS PORT OUTPUT [--pace SECONDS] [--burst REQUESTS]
 """

@@ -11,7 +11,7 @@ import pytest
 import frames
 from frames import ACK, SERVICE_VLAN, SYN, VLAN
 from steering import CLIENT, Wire, next_port, request, segment
-from ways import IPIP, L2DSR, every_way, waits
+from ways import IPIP, L2DSR, every_way
 
 # IPv4 options (RFC 791, RFC 2113), padded: router alert; record route with room for three; timestamps up to the limit.
 OPTIONS = {"router-alert": bytes.fromhex("94040000"), "record-route": bytes([7, 15, 4]) + bytes(13),
@@ -40,7 +40,6 @@ def each(values):
 class TestOptions:
     @of_ipv4
     @pytest.mark.parametrize("options", each(OPTIONS))
-    @waits("IPv4 options")
     def test_options_are_steered_with_their_flow(self, wire, way, options):
         for _ in range(4):
             port = next_port()
@@ -50,12 +49,10 @@ class TestOptions:
 
     @of_ipv4
     @pytest.mark.parametrize("options", each(SOURCE_ROUTES))
-    @waits("reasons")
     def test_source_routes_are_refused(self, wire, way, options):
         wire.refuses(request(way, options=options), "source_route")
 
     @of_ipv4
-    @waits("IPv4 options")
     def test_real_connection_with_options(self, wire, way):
         """A stack that puts an option on every packet that it sends."""
         with wire.lab.client.inside():
@@ -79,7 +76,6 @@ def talks_http(connection, address):
 class TestExtensionHeaders:
     @of_ipv6
     @pytest.mark.parametrize("chain", each(CHAINS))
-    @waits("IPv6 extension headers")
     def test_chains_are_steered_with_their_flow(self, wire, way, chain):
         for _ in range(4):
             port = next_port()
@@ -88,12 +84,10 @@ class TestExtensionHeaders:
             assert wire.forwards(way, segment(way, ACK, source_port=port, chain=chain)) in ("master", "slave")
 
     @of_ipv6
-    @waits("reasons")
     def test_longer_chain_is_counted(self, wire, way):
         wire.refuses(request(way, chain=[DESTINATION] * 20), "extension_chain")
 
     @of_ipv6
-    @waits("IPv6 extension headers")
     def test_source_route_is_refused(self, wire, way):
         """RFC 5095: type 0, with a segment left to visit."""
         route = (frames.ROUTING, bytes([2, 0, 1]) + bytes(4) + frames.packed("2001:db8::99"))
@@ -102,7 +96,6 @@ class TestExtensionHeaders:
     @of_ipv6
     @pytest.mark.parametrize("option", [pytest.param(socket.IPV6_HOPOPTS, id="hop-by-hop"),
                                         pytest.param(socket.IPV6_DSTOPTS, id="destination")])
-    @waits("IPv6 extension headers")
     def test_real_connection_with_headers(self, wire, way, option):
         with wire.lab.client.inside():
             connection = socket.socket(socket.AF_INET6)
@@ -121,7 +114,6 @@ def pieces(way, identification, port=None, **header):
 
 @of_any
 class TestFragments:
-    @waits("fragments")
     def test_later_ones_follow_the_first(self, wire, way):
         chosen = set()
         for identification in range(1, 17):
@@ -131,12 +123,10 @@ class TestFragments:
             chosen |= backends
         assert chosen == {"master", "slave"}
 
-    @waits("reasons")
     def test_orphans_are_counted(self, wire, way):
         for piece in pieces(way, 1000)[1:]:
             wire.refuses(piece, "fragment_orphan")
 
-    @waits("fragments")
     def test_memory_is_of_one_datagram(self, wire, way):
         """Neither another datagram of the same flow nor one of another client follows what was remembered."""
         port = next_port()
@@ -145,7 +135,6 @@ class TestFragments:
         wire.refuses(pieces(way, 1002, port)[1], "fragment_orphan")
         assert wire.forwards(way, second) == backend
 
-    @waits("fragments")
     def test_late_first_serves_those_behind_it(self, wire, way):
         first, second, third = pieces(way, 1003)
         wire.refuses(second, "fragment_orphan")
@@ -153,7 +142,6 @@ class TestFragments:
 
 
 @of_ipv6
-@waits("fragments")
 def test_fragments_behind_other_headers(wire, way):
     port = next_port()
     backends = {wire.forwards(way, piece) for piece in pieces(way, 1004, port, chain=[HOP_BY_HOP, DESTINATION])}
@@ -166,7 +154,6 @@ def by_client(module_bench):
     return Wire(lab)
 
 
-@waits("fragments")
 @pytest.mark.parametrize("way", L2DSR, ids=lambda way: way.name)
 def test_client_affinity_needs_no_memory(by_client, way):
     """The client's address is in every fragment, so the last may come first."""
@@ -178,7 +165,6 @@ def test_client_affinity_needs_no_memory(by_client, way):
 
 @of_any
 @pytest.mark.parametrize("tags", each(TAGS))
-@waits("VLAN tags")
 class TestTags:
     def test_steered_under_the_same_tags(self, wire, way, tags):
         for _ in range(4):
@@ -287,7 +273,6 @@ class TestErrors:
 
 
 @pytest.mark.parametrize("too_big", ["drop", "pass"])
-@waits("too_big")
 def test_too_big_without_df(module_bench, too_big):
     """To be fragmented on the way, and nobody here does that: dropped, or given to the host, as the pool says."""
     way = IPIP[0]

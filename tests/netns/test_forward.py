@@ -9,12 +9,11 @@ import frames
 from lab import VIP4, VIP6, curl, packets, wait_for
 from steering import mac_bytes, said_by, unwrapped
 from traffic import curl_many, download_sha256, neighbour, ping, upload
-from ways import Way, waits
+from ways import Way
 
 MODES = [pytest.param(("l2dsr", 4), id="l2dsr-v4", marks=pytest.mark.smoke), pytest.param(("l2dsr", 6), id="l2dsr-v6"),
          pytest.param(("ipip", 4), id="ipip-v4"), pytest.param(("ipip", 6), id="ipip-v6"),
-         pytest.param(("gue", 4), id="gue-v4", marks=waits("GUE")),
-         pytest.param(("gue", 6), id="gue-v6", marks=waits("GUE"))]
+         pytest.param(("gue", 4), id="gue-v4"), pytest.param(("gue", 6), id="gue-v6")]
 
 
 @pytest.fixture(scope="class", params=MODES)

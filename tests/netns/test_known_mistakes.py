@@ -10,7 +10,7 @@ import frames
 from frames import ACK, FIN, RST, SERVICE_VLAN, SYN, VLAN, ethernet
 from lab import curl
 from steering import CLIENT, QUIET_S, is_from, next_port, request, segment, unwrapped
-from ways import every_way, waits
+from ways import every_way
 
 OTHER = {4: "192.0.2.77", 6: "2001:db8::77"}  # addresses of the VIPs' networks that are nobody's
 of_any = pytest.mark.parametrize("way", every_way())
@@ -101,12 +101,11 @@ def test_echo_is_answered_for_vips_alone(plain, family):
 
 
 @of_any
-@waits("VLAN tags")
 def test_vlan_tagged_packets_are_balanced(wire, way):
     assert {wire.forwards(way, request(way), [(VLAN, 7)]) for _ in range(12)} == {"master", "slave"}
 
 
-@pytest.mark.parametrize("way", [p for p in every_way(waits("IPv6 extension headers")) if p.values[0].family == 6])
+@pytest.mark.parametrize("way", [p for p in every_way() if p.values[0].family == 6])
 def test_hop_by_hop_packets_are_balanced(wire, way):
     chain = [(frames.HOP_BY_HOP, frames.padding_options())]
     assert {wire.forwards(way, request(way, chain=chain)) for _ in range(12)} == {"master", "slave"}

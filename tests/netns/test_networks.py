@@ -10,7 +10,7 @@ from frames import SERVICE_VLAN, SYN, VLAN
 from lab import VIP4, node_tables
 from steering import Wire, request, segment
 from traffic import curl_many, download_sha256, neighbour, ping, tcp_connect, upload
-from ways import IPIP, L2DSR, waits
+from ways import IPIP, L2DSR
 
 
 def serves(lab, way, count=20):
@@ -26,7 +26,6 @@ def by_name(ways):
     return pytest.mark.parametrize("way", ways, ids=lambda way: way.name)
 
 
-@waits("VLAN tags")
 class TestTaggedHosts:
     """Every host is on tagged networks, the balancer too. It is not told so: what comes tagged leaves tagged."""
 
@@ -46,7 +45,6 @@ class TestTaggedHosts:
         serves(lab, way)
 
 
-@waits("VLAN tags")
 class TestVlanOfTheNode:
     """`interfaces = [{ name = "eth0", vlan = 7 }]`: VIPs are on that VLAN and on no other."""
 
@@ -76,7 +74,6 @@ class TestVlanOfTheNode:
         assert answer is None
 
 
-@waits("VLAN tags")
 class TestVlanOfABackend:
     """Clients on one VLAN, a backend on another, reached by a MAC address that the file states: what an interface of the
     backend's VLAN would resolve, had this kernel VLAN devices."""
@@ -117,7 +114,6 @@ def test_two_networks(bench, ways):
             assert sent[6:12].hex(":") == lab.mac_of(lab.lb, "eth1")
 
 
-@waits("multi-buffer frames")
 @pytest.mark.parametrize("ways", [L2DSR, IPIP], ids=["l2dsr", "ipip"])
 def test_jumbo_frames(bench, ways):
     """More than a page of memory holds: such frames come in several buffers."""

@@ -12,7 +12,7 @@ from frames import ACK, ETHERTYPE, ethernet
 from lab import curl, wait_for
 from steering import CLIENT, QUIET_S, Wire, is_from, next_port
 from traffic import tcp_connect
-from ways import L2DSR, waits
+from ways import L2DSR
 
 by_name = pytest.mark.parametrize("way", L2DSR, ids=lambda way: way.name)
 
@@ -22,7 +22,6 @@ def offload(lab, state):
     lab.sw.run("ethtool", "-K", lab.lb.peer(), "tx", state, "tso", state)
 
 
-@waits("checksum_offload")
 class TestChecksums:
     """The veth beside the balancer's has its offload on, as every veth and tap has by default."""
 

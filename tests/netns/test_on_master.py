@@ -11,10 +11,9 @@ from lab import VIP4, VIP6, curl, wait_for
 from load import Load
 from steering import mac_bytes, said_by, unwrapped
 from traffic import curl_many, download_sha256
-from ways import Way, waits
+from ways import Way
 
-MODES = [("l2dsr", 4), ("l2dsr", 6), ("ipip", 4), ("ipip", 6),
-         *[pytest.param(("gue", family), marks=waits("GUE")) for family in (4, 6)]]
+MODES = [(forward, family) for forward in ("l2dsr", "ipip", "gue") for family in (4, 6)]
 
 
 def vip_at(lab, node, vip):

@@ -16,7 +16,7 @@ import frames
 from frames import mtu_said, tags_and_packet
 from lab import http_url, wait_for
 from traffic import udp_ask, upload
-from ways import every_way, waits
+from ways import every_way
 
 NARROW = 1440  # between the routers
 BEHIND = 1400  # from the balancer to the backends, tunnel headers included
@@ -113,7 +113,6 @@ def datagrams(lab):
         lab.datagrams = [lab.python_server(lab.nodes[name], "udp", 53) for name in ("master", "slave")]
 
 
-@waits("fragments")
 def test_datagrams_of_8_kb_arrive_whole(lab, way, datagrams):
     """Six fragments each, of which only the first has ports; an answer of the same length proves that all came to one
     backend. IPv4's are cut once more on the way, IPv6's sender is told to cut smaller."""

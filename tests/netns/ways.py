@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every way of forwarding, as parameters of tests: how packets get to a backend, over which family, inside which."""
 
-import os
 from dataclasses import dataclass
 
 import pytest
@@ -14,11 +13,6 @@ HEADER = {4: 20, 6: 40}
 GUE_PORT = 6080  # IANA
 GUE_HEADER = 8  # UDP's alone: variant 1 has none of its own (draft-ietf-intarea-gue section 4)
 SERVICES = ({}, {"name": "upload", "ports": [8080]}, {"name": "dns", "ports": [53], "protocol": "udp"})
-
-
-def waits(what):
-    """Skips what `what` is not merged for yet. FAIRLEAD_EVERY_PACKET=1 runs it all the same."""
-    return pytest.mark.skipif(not os.environ.get("FAIRLEAD_EVERY_PACKET"), reason=f"waits for {what}")
 
 
 @dataclass(frozen=True)
@@ -62,7 +56,6 @@ GUE = [Way("gue", *pair) for pair in PAIRS]
 OF_FORWARD = {"l2dsr": L2DSR, "ipip": IPIP, "gue": GUE}
 
 
-def every_way(*more):
-    """Parameters for `way`; `more` are marks for all of them."""
-    return [pytest.param(way, id=way.name, marks=[waits("GUE"), *more] if way in GUE else more)
-            for way in L2DSR + IPIP + GUE]
+def every_way():
+    """Parameters for `way`."""
+    return [pytest.param(way, id=way.name) for way in L2DSR + IPIP + GUE]
