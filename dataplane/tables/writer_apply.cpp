@@ -18,7 +18,8 @@ Result<ApplyReport> TableWriter::Impl::apply(TableWriter& self, const Desired& d
     const bool stores_names = !plan.empty();
     if (stores_names) bump_generation();
     used = plan.next;
-    clear_client_words(desired);
+    auto clients = plan_clients(desired);
+    clear_client_words(clients);
     auto done = place_pools(plan);
     for (const auto& pool : plan.pools)
         if (pool.state && pool.state->needs_fill) result.pools_to_fill.push_back(pool.state->name);
@@ -31,9 +32,10 @@ Result<ApplyReport> TableWriter::Impl::apply(TableWriter& self, const Desired& d
         if (stores_names) bump_generation();
         return tl::unexpected(done.error());
     }
-    set_client_words(desired, Which::kThoseThatStand);
+    choose_client_services(desired, clients);
+    set_client_words(clients, Which::kThoseThatStand);
     unlink(plan);
-    set_client_words(desired, Which::kAll);
+    set_client_words(clients, Which::kAll);
     if (stores_names) bump_generation();
     auto collected = collect();
     if (!collected && collected.error().code != ETIMEDOUT) return tl::unexpected(collected.error());

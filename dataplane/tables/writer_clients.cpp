@@ -4,7 +4,6 @@
 // none. A word that is not 0 must be true of everything that a reader can find beside it: it is cleared before a service
 // of another pool is published or the pool's affinity changes, moved to another id before its own is unlinked, and set
 // when all is published and unlinked.
-#include <map>
 #include <unordered_set>
 
 #include "dataplane/tables/writer_impl.h"
@@ -12,66 +11,68 @@
 namespace fairlead::tables {
 namespace {
 
-// What the services of one VIP and protocol are to have in common.
-struct Shared {
-    std::string_view pool;  // of the first of them
-    bool by_client = true;  // all of them have this pool, and it chooses by the client's address
-};
-using SharedPools = std::unordered_map<IpAddress, std::map<std::uint8_t, Shared>>;  // by VIP and protocol
-
-SharedPools shared_pools(const Desired& desired) {
-    std::unordered_set<std::string_view> by_client;
-    for (const auto& pool : desired.pools)
-        if (pool.flags & FL_POOL_CLIENT_IP) by_client.insert(pool.name);
-    SharedPools all;
-    for (const auto& service : desired.services) {
-        const auto [found, first] = all[service.vip].try_emplace(service.protocol, Shared{service.pool, true});
-        if (found->second.pool != service.pool || !by_client.contains(service.pool)) found->second.by_client = false;
-    }
-    return all;
-}
-
-// The pool by which later fragments to the VIP are to be steered; empty: none.
-std::string_view client_pool(const SharedPools& pools, const IpAddress& vip, std::uint8_t protocol) {
-    const auto of_vip = pools.find(vip);
-    if (of_vip == pools.end()) return {};
-    const auto found = of_vip->second.find(protocol);
-    return found == of_vip->second.end() || !found->second.by_client ? std::string_view() : found->second.pool;
+// Place of a protocol's word in kClientWords; 2: it has none.
+std::size_t place_of(std::uint8_t protocol) {
+    const auto* found = std::find_if(std::begin(kClientWords), std::end(kClientWords),
+                                     [&](const auto& word) { return word.protocol == protocol; });
+    return static_cast<std::size_t>(found - std::begin(kClientWords));
 }
 
 }  // namespace
 
+ClientPlan TableWriter::Impl::plan_clients(const Desired& desired) {
+    std::unordered_set<std::string_view> by_client;
+    for (const auto& pool : desired.pools)
+        if (pool.flags & FL_POOL_CLIENT_IP) by_client.insert(pool.name);
+    ClientPlan plan;
+    for (const auto& vip : desired.vips) plan.try_emplace(vip.address);
+    for (const auto& service : desired.services) {
+        const auto place = place_of(service.protocol);
+        if (place == std::size(kClientWords)) continue;
+        auto& word = plan[service.vip][place];
+        if (word.pool.empty()) word = {service.pool, by_client.contains(service.pool), 0};
+        if (word.pool != service.pool) word.steered = false;
+    }
+    return plan;
+}
+
 // What stays true all through the change is left: no fragment loses its way to a reload that does not concern it.
-void TableWriter::Impl::clear_client_words(const Desired& desired) {
-    const auto shared = shared_pools(desired);
-    for (const auto& [address, id] : vips)
-        for (const auto& [protocol, member] : kClientWords) {
-            auto& word = tables.vips()[id].*member;
+void TableWriter::Impl::clear_client_words(const ClientPlan& plan) {
+    for (const auto& [address, id] : vips) {
+        const auto planned = plan.find(address);
+        for (std::size_t place = 0; place < std::size(kClientWords); ++place) {
+            auto& word = tables.vips()[id].*kClientWords[place].word;
             if (!word) continue;
-            const auto found = pool_ids.find(client_pool(shared, address, protocol));
-            const bool stays = found != pool_ids.end() && tables.services()[word].pool == found->second;
+            const bool wanted = planned != plan.end() && planned->second[place].steered;
+            const auto pool = wanted ? pool_ids.find(planned->second[place].pool) : pool_ids.end();
+            const bool stays = pool != pool_ids.end() && tables.services()[word].pool == pool->second;
             if (!stays) store_word(word, 0);
         }
+    }
+}
+
+void TableWriter::Impl::choose_client_services(const Desired& desired, ClientPlan& plan) const {
+    for (const auto& service : desired.services) {
+        const auto place = place_of(service.protocol);
+        if (place == std::size(kClientWords)) continue;
+        const auto id = services.find({service.vip, service.port, service.protocol})->second;
+        auto& lowest = plan[service.vip][place].lowest;
+        if (lowest == 0 || id < lowest) lowest = id;
+    }
 }
 
 // Those that stand leave the ids that are about to be unlinked; the others must wait until nothing is left to be found
 // that is of another pool.
-void TableWriter::Impl::set_client_words(const Desired& desired, Which which) {
-    const auto shared = shared_pools(desired);
-    std::unordered_map<IpAddress, std::map<std::uint8_t, std::uint32_t>> lowest;
-    for (const auto& service : desired.services) {
-        const auto id = services.find({service.vip, service.port, service.protocol})->second;
-        auto& least = lowest[service.vip].try_emplace(service.protocol, id).first->second;
-        least = std::min(least, id);
-    }
-    for (const auto& vip : desired.vips)
-        for (const auto& [protocol, member] : kClientWords) {
-            const bool steered = !client_pool(shared, vip.address, protocol).empty();
-            auto& word = tables.vips()[vips.find(vip.address)->second].*member;
+void TableWriter::Impl::set_client_words(const ClientPlan& plan, Which which) {
+    for (const auto& [address, planned] : plan) {
+        auto& record = tables.vips()[vips.find(address)->second];
+        for (std::size_t place = 0; place < std::size(kClientWords); ++place) {
+            auto& word = record.*kClientWords[place].word;
             if (!word && which == Which::kThoseThatStand) continue;
-            const std::uint32_t wanted = steered ? lowest[vip.address][protocol] : 0;
+            const std::uint32_t wanted = planned[place].steered ? planned[place].lowest : 0;
             if (word != wanted) store_word(word, wanted);
         }
+    }
 }
 
 // A word must not name a service that nobody can find: its id is soon another one's.

@@ -72,6 +72,14 @@ inline constexpr struct {
     __u32 fl_vip::* word;
 } kClientWords[] = {{IPPROTO_TCP, &fl_vip::client_tcp}, {IPPROTO_UDP, &fl_vip::client_udp}};
 
+// By VIP, a word each: what its services of that protocol have in common.
+struct ClientWord {
+    std::string_view pool;     // of the first of them; empty: there are none
+    bool steered = false;      // all of them have this pool, and it chooses by the client's address
+    std::uint32_t lowest = 0;  // of their ids, once they have them
+};
+using ClientPlan = std::unordered_map<IpAddress, std::array<ClientWord, std::size(kClientWords)>>;
+
 // A counter that goes on under another index: what is still counted under the old one is brought over at the end.
 struct Carry {
     std::uint32_t from = 0;
@@ -184,7 +192,8 @@ class TableWriter::Impl {
     void drop_stale_client_words();
 
     // Steps of apply(), in this order.
-    void clear_client_words(const Desired& desired);
+    static ClientPlan plan_clients(const Desired& desired);
+    void clear_client_words(const ClientPlan& plan);
     Result<void> place_pools(Plan& plan);
     void place_new_pool(PoolPlan& plan);
     void change_pool(PoolPlan& plan);
@@ -196,7 +205,8 @@ class TableWriter::Impl {
     Result<void> publish_services(Plan& plan);
     Result<void> publish_vips(Plan& plan);
     enum class Which { kThoseThatStand, kAll };
-    void set_client_words(const Desired& desired, Which which);  // before unlink(), and after
+    void choose_client_services(const Desired& desired, ClientPlan& plan) const;
+    void set_client_words(const ClientPlan& plan, Which which);  // before unlink(), and after
     void unlink(const Plan& plan);
     void give_back_unpublished(const Plan& plan);
     void report(const Plan& plan, ApplyReport& into) const;
