@@ -243,7 +243,8 @@ class Bench:
         names = ["lb", *(BACKENDS if forward == "ipip" else ())]
         for name in names:
             self.lab.sw.run("ethtool", "-K", f"p-{name}", "tx", "off")
-        self.lab.sw.run("ip", "link", "set", "dev", "p-lb", "xdpdrv", "obj", self.lab.folder / "pass.bpf.o", "sec", "xdp")
+        self.lab.sw.run("ip", "link", "set", "dev", "p-lb", "xdpdrv", "obj", self.lab.folder / "pass.bpf.o",
+                        "sec", "xdp.frags")
         try:
             yield
         finally:
