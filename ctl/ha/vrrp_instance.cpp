@@ -249,16 +249,20 @@ void VrrpInstance::claim(TimePoint now, Actions& actions) {
     const bool stopped = peer_ && peer_->priority == kPriorityStop;
     if (stopped) claim.reason = RoleReason::kPeerStopped;
     if (effective_priority() == kPriorityOwner) claim.reason = RoleReason::kOwner;
-    const auto peer_lease = peer_ ? peer_->at + lease_of(peer_->interval) : TimePoint{};
-    if (!stopped && lower_since_ && now < peer_lease) {
+    if (!stopped && lower_since_ && now < peer_->at + lease_of(peer_->interval)) {
         claim.reason = RoleReason::kPreempted;
-        claim.role_from =
-            settings_.peers_have_leases ? peer_lease + drift_of(peer_->interval) : now + handover_of(interval());
+        claim.role_from = yielded_by(*peer_, now);
     }
     // Two that came up together may claim together, each before the other's advert is there.
     if (!claim.role_from && since_ == Since::kOwnClock) claim.role_from = now + handover_of(interval());
     claim_ = claim;
     send(effective_priority(), now, actions);
+}
+
+// When a live node that sent this advert is no longer active, at the latest, if it says nothing more.
+TimePoint VrrpInstance::yielded_by(const PeerAdvert& advert, TimePoint now) const {
+    if (!settings_.peers_have_leases) return now + handover_of(interval());
+    return advert.at + lease_of(advert.interval) + drift_of(advert.interval);
 }
 
 void VrrpInstance::become_active(TimePoint now, Actions& actions) {
@@ -335,6 +339,7 @@ void VrrpInstance::heard_as_active(const PeerAdvert& advert, Actions& actions) {
 // Another node thinks itself active, and has the worse claim: it yields when it hears this one.
 void VrrpInstance::heard_rival(const PeerAdvert& advert, Actions& actions) {
     answer(last_answer_to_rival_, advert.at, actions);
+    if (role_from_) role_from_ = yielded_by(advert, advert.at);  // it has renewed its lease
     // A node that was preempted may have sent before it heard.
     if (advert.at < active_since_ + Duration(advert.interval)) return;
     if (!split_) {

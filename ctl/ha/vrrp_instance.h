@@ -154,6 +154,7 @@ class VrrpInstance {
     void leave_active(RoleReason reason, TimePoint now, Actions& actions);
     void hand_over(RoleReason reason, TimePoint now, Actions& actions);
     void claim(TimePoint now, Actions& actions);
+    TimePoint yielded_by(const PeerAdvert& advert, TimePoint now) const;
     void become_active(TimePoint now, Actions& actions);
     void backup_timer(TimePoint now, Actions& actions);
     void active_timer(TimePoint now, Actions& actions);

@@ -265,6 +265,19 @@ TEST(VrrpInstance, WhoIsPreemptedAndSaysNothingKeepsItsLease) {
     EXPECT_EQ(node.announcements, 1);
 }
 
+TEST(VrrpInstance, WhoIsPreemptedAndHasNotHeardKeepsItsNewLease) {
+    Node node = started();
+    while (node.instance.state() == State::kBackup) {
+        node.hear(kHigher, 50);
+        node.wait(1s);
+    }
+    node.hear(kHigher, 50);  // it was paused, and is again
+    node.wait(2999ms);
+    EXPECT_FALSE(node.active());
+    node.wait(1s);
+    EXPECT_TRUE(node.active());
+}
+
 TEST(VrrpInstance, APeerWithoutALeaseIsGivenAMoment) {
     Node node = started({.peers_have_leases = false});
     const auto down = kStart + 3s + skew(100, 1s);
