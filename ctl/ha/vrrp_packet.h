@@ -98,8 +98,8 @@ struct AdvertToSend {
     std::uint8_t priority = 0;
     Centiseconds interval{};
     bool pseudo_header = true;
-    IpAddress source;
-    IpAddress destination;
+    IpAddress source = {};
+    IpAddress destination = {};
     std::span<const IpAddress> addresses;  // those of the source's family are sent, as many as fit
 };
 AdvertBuffer encode_advert(const AdvertToSend& advert);
