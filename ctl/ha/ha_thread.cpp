@@ -375,10 +375,13 @@ Result<std::unique_ptr<HaThread::Running>> HaThread::prepare(HaGroup group) {
     running->pseudo_header = made.pseudo_header;
     std::vector<IpAddress> addresses;
     for (const auto& vip : made.vips) addresses.push_back(vip.address);
-    std::sort(addresses.begin(), addresses.end());
+    // The same on all nodes; an IPv6 group's link-local address comes first (RFC 9568 section 5.2.9).
+    std::sort(addresses.begin(), addresses.end(), [](const IpAddress& a, const IpAddress& b) {
+        return std::pair(!a.is_link_local(), a) < std::pair(!b.is_link_local(), b);
+    });
     for (const auto& address : addresses)
         if (address.is_v4() == made.socket.source.is_v4()) running->advertised.push_back(address);
-    // No more than an advert carries: the same on all nodes, since they are sorted.
+    // No more than an advert carries. All are announced.
     const auto most = made.socket.source.is_v4() ? kAdvertAddresses4 : kAdvertAddresses6;
     running->advertised.resize(std::min(most, running->advertised.size()));
     if (!made.external) {
