@@ -148,6 +148,24 @@ void add_tables(Page& page, const std::vector<TableMetrics>& rows) {
     }
 }
 
+void add_ha(Page& page, const std::optional<HaMetrics>& ha) {
+    if (!ha) return;
+    page.gauge("ha_role", "Whether this node answers for the VIPs.");
+    page.sample({}, ha->active ? 1.0 : 0.0);
+    page.counter("ha_transitions_total", "Changes of the VRRP state since lbd started.");
+    page.sample({}, ha->transitions);
+    page.counter("ha_adverts_sent_total", "VRRP adverts sent.");
+    page.sample({}, ha->adverts_sent);
+    page.counter("ha_adverts_received_total", "VRRP adverts received and believed.");
+    page.sample({}, ha->adverts_received);
+    page.counter("ha_adverts_rejected_total", "VRRP adverts received and not believed, by reason.");
+    for (const auto& [reason, count] : ha->rejected) page.sample({{"reason", reason}}, count);
+    page.counter("ha_split_brain_total", "Times that another node was found active beside this one.");
+    page.sample({}, ha->split_brains);
+    page.gauge("ha_peer_differs", "Whether the peer advertises other VIPs than this node.");
+    page.sample({}, ha->peer_differs ? 1.0 : 0.0);
+}
+
 void add_infos(Page& page, const MetricsInput& input) {
     page.gauge("engine_info", "The engine that runs on the interface; always 1.");
     for (const EngineMetrics& row : input.engines) {
@@ -166,6 +184,7 @@ std::string render_metrics(const MetricsInput& input) {
     add_checks(page, input.checks);
     add_verdicts(page, input.reasons);
     add_tables(page, input.tables);
+    add_ha(page, input.ha);
     add_infos(page, input);
     return page.text();
 }

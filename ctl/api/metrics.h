@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace fairlead::api {
@@ -56,12 +57,23 @@ struct EngineMetrics {
     std::string engine;  // "xdp-native"
 };
 
+struct HaMetrics {
+    bool active = false;  // by the role word: what is stale reads as standby
+    std::uint64_t transitions = 0;
+    std::uint64_t adverts_sent = 0;
+    std::uint64_t adverts_received = 0;
+    std::uint64_t split_brains = 0;
+    bool peer_differs = false;                                    // the peer has other VIPs
+    std::vector<std::pair<std::string, std::uint64_t>> rejected;  // adverts, by reason
+};
+
 struct MetricsInput {
     std::vector<ServiceMetrics> services;
     std::vector<BackendMetrics> backends;
     std::vector<CheckMetrics> checks;
     std::vector<TableMetrics> tables;
     std::vector<EngineMetrics> engines;
+    std::optional<HaMetrics> ha;         // none without [ha]
     std::vector<std::uint64_t> reasons;  // packets by enum fl_reason; missing ones are 0
     std::string version;
     std::string abi;  // of the tables

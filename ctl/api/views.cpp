@@ -35,17 +35,57 @@ Json controller_json(const fl_meta& meta, const ControllerFacts* facts) {
     return json;
 }
 
-Json role_json(const tables::Snapshot& snapshot) {
+// Of what the tables say: a word that has run out is no role, whoever wrote it.
+struct RoleWords {
+    bool active = false;
+    bool without_end = false;
+};
+
+RoleWords role_words(const tables::Snapshot& snapshot) {
     timespec now{};
     clock_gettime(CLOCK_MONOTONIC, &now);
     const auto now_ns =
         static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
-    bool active = false, without_ha = false;
+    RoleWords words;
     for (const auto& vip : snapshot.vips) {
-        active |= now_ns < vip.active_until_ns;
-        without_ha |= vip.active_until_ns == UINT64_MAX;
+        words.active |= now_ns < vip.active_until_ns;
+        words.without_end |= vip.active_until_ns == UINT64_MAX;
     }
-    return {{"active", active}, {"reason", without_ha ? "no HA configured" : active ? "lease held" : "not active yet"}};
+    return words;
+}
+
+Json change_json(const HaChangeFacts& change) {
+    return {{"at", rfc3339(change.at)},
+            {"from", change.from},
+            {"to", change.to},
+            {"reason", change.reason},
+            {"text", change.phrase},
+            {"peer", change.peer.empty() ? Json() : Json(change.peer)},
+            {"peer_priority", change.peer.empty() ? Json() : Json(change.peer_priority)}};
+}
+
+Json peer_json(const HaFacts& ha) {
+    if (!ha.peer) return nullptr;
+    return {{"address", ha.peer->address},
+            {"priority", ha.peer->priority},
+            {"interval_ms", ha.peer->interval_ms},
+            {"last_advert", rfc3339(ha.peer->last_advert)},
+            {"addresses_differ", ha.peer_addresses_differ},
+            {"interval_differs", ha.peer_interval_differs}};
+}
+
+Json role_json(const tables::Snapshot& snapshot, const ControllerFacts* facts) {
+    const auto words = role_words(snapshot);
+    if (facts && facts->ha && !facts->ha->history.empty()) {
+        const auto& last = facts->ha->history.front();
+        return {{"active", words.active},
+                {"reason", last.phrase},
+                {"since", rfc3339(last.at)},
+                {"priority", facts->ha->priority},
+                {"peer", peer_json(*facts->ha)}};
+    }
+    const char* reason = words.without_end ? "no HA configured" : words.active ? "lease held" : "not active yet";
+    return {{"active", words.active}, {"reason", reason}, {"since", nullptr}, {"priority", nullptr}, {"peer", nullptr}};
 }
 
 std::string mac_text(std::uint64_t word) {
@@ -195,7 +235,7 @@ Json status_view(const std::string& instance, const tables::Tables& tables, cons
                                   {"loaded", rfc3339(facts->config_loaded)},
                                   {"reload_error", facts->reload_error ? Json(*facts->reload_error) : Json()}}
                            : Json();
-    json["role"] = role_json(snapshot);
+    json["role"] = role_json(snapshot, facts);
     json["serving"] = serving_json(snapshot, facts);
     json["ports"] = Json::array();
     json["ways"] = Json::array();
@@ -216,6 +256,29 @@ Json status_view(const std::string& instance, const tables::Tables& tables, cons
     std::snprintf(key_id.data(), key_id.size(), "%08x", meta.hash_key_id);
     json["hash_key_id"] = key_id.data();
     return json;
+}
+
+Json ha_view(const tables::Snapshot& snapshot, const ControllerFacts* facts) {
+    if (!facts || !facts->ha) return {{"ha", nullptr}};
+    const auto& ha = *facts->ha;
+    Json json{{"mode", ha.mode}, {"vrid", ha.vrid}, {"state", ha.state}};
+    json["active"] = role_words(snapshot).active;
+    json["priority"] = ha.priority;
+    json["configured_priority"] = ha.configured_priority;
+    json["ready"] = ha.ready;
+    json["fault"] = ha.fault;
+    json["handed_over"] = ha.released;
+    json["split_brain"] = ha.split;
+    json["peer"] = peer_json(ha);
+    json["adverts"] = {
+        {"sent", ha.adverts_sent}, {"send_failures", ha.send_failures}, {"received", ha.adverts_received}};
+    json["adverts"]["refused"] = Json::object();
+    for (const auto& [reason, count] : ha.refused) json["adverts"]["refused"][reason] = count;
+    json["transitions"] = ha.transitions;
+    json["split_brains"] = ha.split_brains;
+    json["history"] = Json::array();
+    for (const auto& change : ha.history) json["history"].push_back(change_json(change));
+    return {{"ha", std::move(json)}};
 }
 
 Json services_view(const tables::Snapshot& snapshot, const ControllerFacts* facts) {

@@ -48,6 +48,36 @@ struct PortFacts {
     std::string bond{};                                   // whose slave it is
 };
 
+struct HaPeerFacts {
+    std::string address;
+    unsigned priority = 0;
+    double interval_ms = 0;
+    WallTime last_advert;
+};
+
+struct HaChangeFacts {
+    WallTime at;
+    std::string from, to, reason, phrase;
+    std::string peer;  // whose advert or silence it was; empty if nobody's
+    unsigned peer_priority = 0;
+};
+
+struct HaFacts {
+    std::string mode;  // "vrrp", "external"
+    unsigned vrid = 0;
+    std::string state;  // "initialize", "backup", "active"
+    unsigned priority = 0, configured_priority = 0;
+    bool ready = false;     // all checks have spoken
+    bool fault = false;     // tracking forbids to be active
+    bool released = false;  // handed over by an operator
+    bool split = false;     // another node is active too
+    bool peer_addresses_differ = false, peer_interval_differs = false;
+    std::optional<HaPeerFacts> peer;
+    std::uint64_t adverts_sent = 0, adverts_received = 0, send_failures = 0, split_brains = 0, transitions = 0;
+    std::vector<std::pair<std::string, std::uint64_t>> refused;  // by reason, zeroes too
+    std::vector<HaChangeFacts> history;                          // the latest first; never empty
+};
+
 // What only a live controller knows.
 struct ControllerFacts {
     std::string state;  // "starting", "running"
@@ -59,6 +89,7 @@ struct ControllerFacts {
     std::vector<plan::PoolDecision> pools;
     std::map<std::pair<std::string, std::string>, BackendFacts> backends;  // by pool and name
     std::vector<PortFacts> ports;
+    std::optional<HaFacts> ha;
 };
 
 // `facts` null: lbd is not there.
@@ -66,6 +97,8 @@ Json status_view(const std::string& instance, const tables::Tables& tables, cons
                  const ControllerFacts* facts);
 Json services_view(const tables::Snapshot& snapshot, const ControllerFacts* facts);
 Json backends_view(const tables::Snapshot& snapshot, const ControllerFacts* facts);
+// Null where there is no HA, or no controller.
+Json ha_view(const tables::Snapshot& snapshot, const ControllerFacts* facts);
 Json counters_view(const tables::Snapshot& snapshot, const ControllerFacts* facts);
 
 // RFC 3339, UTC, milliseconds.

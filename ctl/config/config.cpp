@@ -99,6 +99,18 @@ Result<const Node*> choose_node(const Config& config, std::string_view requested
                 ENOENT);
 }
 
+std::string_view to_string(HaMode mode) {
+    switch (mode) {
+        case HaMode::kNone:
+            return "none";
+        case HaMode::kVrrp:
+            return "vrrp";
+        case HaMode::kExternal:
+            return "external";
+    }
+    return "?";
+}
+
 std::string_view to_string(Engine engine) {
     switch (engine) {
         case Engine::kAuto:

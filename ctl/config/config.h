@@ -34,6 +34,7 @@ enum class CheckType { kTcp, kHttp };
 enum class CheckPolicy { kAll, kAny };
 enum class Protocol { kTcp, kUdp };
 enum class Unlisted { kReset, kDrop };
+enum class HaMode { kNone, kVrrp, kExternal };
 enum class LogLevel { kDebug, kInfo, kWarning, kError };
 
 // Inclusive range of HTTP status codes, from expect = "200-399" or "200".
@@ -108,6 +109,29 @@ struct Node {
     std::optional<IpAddress> address;   // IPv4
     std::optional<IpAddress> address6;  // IPv6
     Engine engine = Engine::kAuto;
+    std::optional<std::uint8_t> priority = std::nullopt;  // for VRRP; none: that of [ha]
+};
+
+// What a tracked thing that is wrong does to the node's VRRP priority.
+struct HaPenalty {
+    std::uint8_t off = 0;  // taken off
+    bool fault = false;    // the node must not be active at all
+    auto operator<=>(const HaPenalty&) const = default;
+};
+
+// Who of several nodes answers for the VIPs. Without it (kNone) this one does.
+struct Ha {
+    HaMode mode = HaMode::kNone;
+    std::uint8_t vrid = 0;  // 1 to 255 with kVrrp
+    std::uint8_t priority = 100;
+    Milliseconds advert_interval{1000};  // a multiple of 10 ms
+    bool preempt = true;
+    Milliseconds preempt_delay{0};
+    std::vector<IpAddress> peers = {};       // adverts go to these; empty: by multicast
+    HaPenalty track_interface = {0, true};   // an interface of the node is down
+    HaPenalty track_engine = {0, true};      // the data path is not attached
+    HaPenalty track_backends = {50, false};  // no pool has an eligible backend
+    auto operator<=>(const Ha&) const = default;
 };
 
 // Sizes of the shared tables, fixed when they are created. Entries, not bytes.
@@ -138,6 +162,7 @@ struct Config {
     Limits limits;
     Log log;
     Metrics metrics;
+    Ha ha;
     std::filesystem::path hash_key_file = "/var/lib/fairlead/hash.key";  // 16 bytes as 32 hex digits, made once, 0600
     std::vector<IpPrefix> encap_source_prefix;  // at most one a family; empty = the node's own address
 
@@ -171,6 +196,7 @@ std::vector<std::string> diff_settings(const Config& before, const Config& after
 Result<const Node*> choose_node(const Config& config, std::string_view requested, std::string_view host_name);
 
 std::string_view to_string(Engine);
+std::string_view to_string(HaMode);
 std::string_view to_string(Forward);
 std::string_view to_string(Affinity);
 std::string_view to_string(AllDown);

@@ -18,8 +18,8 @@ constexpr std::size_t kMaxInterfaceName = 15;  // IFNAMSIZ less its NUL
 
 const KeyList kTopKeys = {
     .known = {"interface", "interfaces", "node", "pool", "service", "limits", "metrics", "log", "hash_key_file",
-              "encap_source_prefix"},
-    .reserved = {"ha", "sync", "dpdk"},
+              "encap_source_prefix", "ha"},
+    .reserved = {"sync", "dpdk"},
     .elsewhere = {{"engine", "[[node]]"},
                   {"address", "[[node]]"},
                   {"name", "[[node]], [[pool]] or [[service]]"},
@@ -38,11 +38,12 @@ const KeyList kTopKeys = {
                   {"checks", "[[pool]]"},
                   {"check_policy", "[[pool]]"},
                   {"table", "[[pool]]"},
-                  {"backend", "[[pool.backend]]"}},
+                  {"backend", "[[pool.backend]]"},
+                  {"priority", "[ha] or [[node]]"}},
 };
 
 const KeyList kNodeKeys = {
-    .known = {"name", "interface", "interfaces", "vlan", "engine", "address"},
+    .known = {"name", "interface", "interfaces", "vlan", "engine", "address", "priority"},
     .reserved = {},
     .elsewhere = {{"hash_key_file", "the top of the file"}, {"encap_source_prefix", "the top of the file"}},
 };
@@ -256,6 +257,7 @@ NodeDraft decode_node(Report& report, const Value& table) {
     assign(vlan, decode_vlan(reader));
     node.value.interfaces = decode_interfaces(reader, vlan);
     assign(node.value.engine, choose(reader, "engine", kEngines));
+    node.value.priority = decode_priority(reader);
     decode_node_addresses(reader, node);
     return node;
 }
@@ -559,14 +561,6 @@ ServiceDraft decode_service(Report& report, const Value& table) {
 
 // ---- the rest ----
 
-// A table such as [limits]; null and reported if it is something else.
-const Value* section(const TableReader& top, std::string_view key) {
-    const auto* value = top.get(key);
-    if (value == nullptr || value->kind == Kind::kTable) return value;
-    top.wrong(key, *value, "a table, written [" + std::string(key) + "]");
-    return nullptr;
-}
-
 std::optional<Position> decode_limit(const TableReader& reader, std::string_view key, Range range, bool power_of_two,
                                      std::uint32_t& limit) {
     const auto found = reader.integer(key, range);
@@ -673,6 +667,13 @@ void decode_key_file(const TableReader& top, std::filesystem::path& file) {
 
 }  // namespace
 
+const Value* section(const TableReader& top, std::string_view key) {
+    const auto* value = top.get(key);
+    if (value == nullptr || value->kind == Kind::kTable) return value;
+    top.wrong(key, *value, "a table, written [" + std::string(key) + "]");
+    return nullptr;
+}
+
 Draft decode(const Document& document, Report& report) {
     Draft draft;
     const TableReader top(report, document.root, "the file", kTopKeys);
@@ -687,6 +688,7 @@ Draft decode(const Document& document, Report& report) {
     decode_limits(top, draft.limits);
     decode_metrics(top, draft.rest.metrics);
     decode_log(top, draft.rest.log);
+    decode_ha(top, draft.rest.ha);
     decode_key_file(top, draft.rest.hash_key_file);
     decode_prefixes(top, draft.rest.encap_source_prefix);
     return draft;

@@ -94,8 +94,13 @@ struct Draft {
     bool has_all_pools = true;  // false: some [[pool]] could not be read as a table
     std::vector<ServiceDraft> services;
     LimitsDraft limits;
-    Config rest;  // log, metrics, hash_key_file, encap_source_prefix
+    Config rest;  // ha, log, metrics, hash_key_file, encap_source_prefix
 };
+
+// A table such as [limits]; null, and reported, if it is something else.
+const Value* section(const TableReader& top, std::string_view key);
+void decode_ha(const TableReader& top, Ha& ha);
+std::optional<std::uint8_t> decode_priority(const TableReader& reader);
 
 Draft decode(const Document& document, Report& report);
 // The whole config; of use only if the report stayed empty.

@@ -29,12 +29,14 @@ inline constexpr Centiseconds kIntervalWithoutRealtime{10};
 struct HaVip {
     IpAddress address;
     std::optional<std::uint16_t> vlan = {};
+    bool operator==(const HaVip&) const = default;
 };
 
 // Where VIPs are announced.
 struct HaPort {
     std::uint32_t ifindex = 0;
     MacAddress mac;
+    bool operator==(const HaPort&) const = default;
 };
 
 // VIPs that move together: one VRRP instance, one role word.
@@ -48,6 +50,7 @@ struct HaGroup {
     bool pseudo_header = true;      // in the checksum of IPv4 adverts, until a peer was heard; then as it does
     std::vector<HaVip> vips = {};
     std::vector<HaPort> ports = {};
+    bool operator==(const HaGroup&) const = default;
 };
 
 inline constexpr std::size_t kHaHistory = 32;

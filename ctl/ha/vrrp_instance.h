@@ -63,6 +63,7 @@ struct InstanceSettings {
     Duration preempt_delay{};           // ... that has been heard for so long
     bool peers_have_leases = true;      // they are Fairlead nodes, and not of another make
     IpAddress address = {};             // that adverts are sent from: of equal priorities the higher address wins
+    bool operator==(const InstanceSettings&) const = default;
 };
 
 // What tracked things say: interface down, engine not attached, no eligible backend.

@@ -23,6 +23,7 @@ struct VrrpSocketOptions {
     std::uint32_t ifindex = 0;
     IpAddress source;  // of this node; for IPv6 the interface's link-local address. Its family is the socket's
     std::vector<IpAddress> peers;  // sent to one by one; none: to 224.0.0.18 or ff02::12 (RFC 9568 section 5.1)
+    bool operator==(const VrrpSocketOptions&) const = default;
 };
 
 class VrrpSocket {

@@ -355,8 +355,8 @@ struct Command {
     BackendArguments backend;
     DecapArguments decap;
     ExplainArguments explain;
-    std::string file, interface;
-    bool all = false, watch = false;
+    std::string file, interface, role;
+    bool all = false, watch = false, history = false;
     double interval = 1;
 };
 
@@ -386,6 +386,10 @@ void add_views(CLI::App& app, Command& c) {
         [&c](const Source& s) { return view(c.options, s, "services", print_services); });
     add("backends", "backends with health, weight, share, next hop and traffic",
         [&c](const Source& s) { return view(c.options, s, "backends", print_backends); });
+    auto* ha = add("ha", "role, peer and adverts", [&c](const Source& s) {
+        return view(c.options, s, "ha", [&c](const Json& json) { return print_ha(json, c.history); });
+    });
+    ha->add_subcommand("history", "how the role came and went")->callback([&c] { c.history = true; });
     auto* counters = add("counters", "what became of packets that were not forwarded", [&c](const Source& s) {
         return view(c.options, s, "counters", [&c](const Json& json) { return print_counters(json, c.all); });
     });
@@ -423,6 +427,13 @@ void add_changes(CLI::App& app, Command& c) {
     app.add_subcommand("reload", "read the config again and apply what changed")->callback([&c] {
         c.run = [&c](const Source& s) { return change(c.options, s, "/v1/reload", Json::object()); };
     });
+    app.add_subcommand("failover", "hand over to the other node, until that one dies")->callback([&c] {
+        c.run = [&c](const Source& s) { return change(c.options, s, "/v1/failover", Json::object()); };
+    });
+    auto* role = app.add_subcommand("role", "with [ha] mode = \"external\": what the other program decided");
+    role->add_option("role", c.role)->required()->check(CLI::IsMember({"active", "standby"}));
+    role->callback(
+        [&c] { c.run = [&c](const Source& s) { return change(c.options, s, "/v1/role", Json{{"role", c.role}}); }; });
     auto* config = app.add_subcommand("config", "look at a config file")->require_subcommand(1);
     auto* check = config->add_subcommand("check", "say every error of a file");
     check->add_option("file", c.file)->required();

@@ -101,6 +101,23 @@ std::string serving_line(const Json& serving) {
            (serving["all_down"] == 0 ? "all up" : cell(serving["all_down"]) + " ALL DOWN");
 }
 
+std::string peer_line(const Json& peer) {
+    if (peer.is_null()) return "none heard";
+    std::string text = cell(peer["address"]) + ", priority " + cell(peer["priority"]) + ", every " +
+                       cell(peer["interval_ms"]) + " ms, last heard " + cell(peer["last_advert"]);
+    if (peer["addresses_differ"].get<bool>()) text += ", HAS OTHER VIPS";
+    if (peer["interval_differs"].get<bool>()) text += ", HAS ANOTHER INTERVAL";
+    return text;
+}
+
+std::string role_lines(const Json& role) {
+    const bool with_ha = role.contains("since") && !role["since"].is_null();
+    std::string text = std::string("role        ") + (role["active"].get<bool>() ? "active" : "not active") +
+                       (with_ha ? " since " + cell(role["since"]) : "") + " (" + cell(role["reason"]) + ")\n";
+    if (with_ha) text += "peer        " + peer_line(role["peer"]) + "\n";
+    return text;
+}
+
 std::string status_head(const Json& s) {
     std::string text = "instance    " + cell(s["instance"]) + (s["node"].is_null() ? "" : ", node " + cell(s["node"])) +
                        ", Fairlead " + cell(s["version"]) + "\n";
@@ -110,8 +127,7 @@ std::string status_head(const Json& s) {
         if (!s["config"]["reload_error"].is_null())
             text += "            LAST RELOAD REFUSED: " + cell(s["config"]["reload_error"]) + "\n";
     }
-    text += std::string("role        ") + (s["role"]["active"].get<bool>() ? "active" : "not active") + " (" +
-            cell(s["role"]["reason"]) + ")\n";
+    text += role_lines(s["role"]);
     const auto& ports = s["ports"];
     if (std::none_of(ports.begin(), ports.end(), [](const Json& port) { return port["attached"].get<bool>(); }))
         return text + "serving     NOTHING: no program is attached\n";
@@ -205,6 +221,44 @@ std::string why_text(const Json& backend) {
 std::string print_status(const Json& s) {
     return status_head(s) + "\n" + status_ports(s["ports"]) + status_ways(s["ways"]) + "\n" + status_pools(s["pools"]) +
            "\n" + status_tables(s);
+}
+
+namespace {
+std::string print_ha_history(const Json& history) {
+    Table table({{"AT"}, {"FROM"}, {"TO"}, {"REASON"}, {"PEER"}, {"PRIORITY", true}});
+    for (const auto& h : history)
+        table.add({cell(h["at"]), cell(h["from"]), cell(h["to"]), cell(h["text"]), cell(h["peer"]),
+                   cell(h["peer_priority"])});
+    return table.print();
+}
+
+// What keeps the node from being active, or is not as it should be.
+std::string ha_notes(const Json& ha) {
+    std::string text;
+    if (!ha["ready"].get<bool>()) text += "            not ready: waits for the first result of every check\n";
+    if (ha["fault"].get<bool>()) text += "            FAULT: a tracked fault forbids to be active\n";
+    if (ha["handed_over"].get<bool>())
+        text += "            handed over by an operator: takes over when the other dies\n";
+    if (ha["split_brain"].get<bool>()) text += "            SPLIT BRAIN: another node is active too\n";
+    return text;
+}
+}  // namespace
+
+std::string print_ha(const Json& view, bool history) {
+    const auto& ha = view["ha"];
+    if (ha.is_null()) return "no HA configured, or lbd is not there\n";
+    if (history) return print_ha_history(ha["history"]);
+    std::string text = "state       " + cell(ha["state"]) + (ha["active"].get<bool>() ? ", acts for the VIPs" : "") +
+                       "\n" + ha_notes(ha);
+    text += "priority    " + cell(ha["priority"]) + " (configured " + cell(ha["configured_priority"]) + "), vrid " +
+            cell(ha["vrid"]) + "\n";
+    text += "peer        " + peer_line(ha["peer"]) + "\n";
+    const auto& adverts = ha["adverts"];
+    text += "adverts     " + cell(adverts["sent"]) + " sent, " + cell(adverts["received"]) + " received";
+    for (const auto& [reason, count] : adverts["refused"].items())
+        if (count != 0) text += ", " + cell(count) + " refused: " + reason;
+    text += "\nsplit brain " + count_of(ha["split_brains"], "time") + "\n";
+    return text;
 }
 
 std::string print_services(const Json& json) {

@@ -14,6 +14,8 @@ std::string print_services(const Json& services);
 std::string print_backends(const Json& backends);
 // Reasons that never happened are left out unless `all`.
 std::string print_counters(const Json& counters, bool all);
+// Role and peer, or with `history` how the role came and went.
+std::string print_ha(const Json& view, bool history);
 // ipvsadm's habit: a line a service, below it `->` a line a backend. With `before`, taken `seconds` ago: rates.
 struct Stats {
     const Json& services;

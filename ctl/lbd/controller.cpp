@@ -58,8 +58,9 @@ xdp::Mode mode_of(config::Engine engine) {
 }  // namespace
 
 struct Controller::Io {
-    explicit Io(boost::asio::io_context& io) : netlink(io), tick(io), tracking(io) {}
+    explicit Io(boost::asio::io_context& io) : netlink(io), ha(io), tick(io), tracking(io) {}
     boost::asio::posix::stream_descriptor netlink;
+    boost::asio::posix::stream_descriptor ha;
     boost::asio::steady_timer tick;
     boost::asio::steady_timer tracking;
     std::unique_ptr<net::NextHopTracker> tracker;
@@ -75,6 +76,7 @@ Controller::Controller(boost::asio::io_context& io, ControllerOptions options, c
 
 Controller::~Controller() {
     if (asio_->netlink.is_open()) asio_->netlink.release();  // the descriptor is the monitor's
+    if (asio_->ha.is_open()) asio_->ha.release();            // the HA thread's
     if (lock_fd_ >= 0) close(lock_fd_);
 }
 
@@ -93,7 +95,7 @@ Result<void> Controller::start() {
     if (!network) return tl::unexpected(network.error());
     network_ = std::move(*network);
     for (const auto& address : network_->model().addresses()) local_addresses_.insert(address.address);
-    for (const auto step : {&Controller::set_ports, &Controller::write_identity}) {
+    for (const auto step : {&Controller::set_ports, &Controller::write_identity, &Controller::start_ha}) {
         if (auto done = (this->*step)(); !done) return done;
     }
     adopt_run_time_state();
@@ -208,6 +210,11 @@ std::optional<IpPrefix> tunnel_source(const config::Config& config, const std::o
 
 // What every packet reads and no reload changes: key, addresses, peers.
 Result<void> Controller::write_identity() {
+    std::error_code unreadable;
+    if (config_.ha.mode != config::HaMode::kNone && !std::filesystem::exists(config_.hash_key_file, unreadable))
+        return fail("with [ha] the hash key must be there, and be the other nodes': " + config_.hash_key_file.string() +
+                        " is not",
+                    ENOENT);
     auto key = load_or_create_hash_key(config_.hash_key_file);
     if (!key) return tl::unexpected(key.error());
     if (key->created)
@@ -235,8 +242,77 @@ Result<void> Controller::write_identity() {
     }
     if (!set) return set;
     if (auto r = writer_->set_answer_rate(kAnswersPerSecond); !r) return r;
-    // Without HA this node is active from the moment that its tables are published.
-    return writer_->set_role(kRole, adopting_ ? UINT64_MAX : 0);
+    // Without HA this node is active from the moment that its tables are published. With VRRP the role begins anew; what
+    // another program decided holds on.
+    if (config_.ha.mode == config::HaMode::kNone) return writer_->set_role(kRole, adopting_ ? UINT64_MAX : 0);
+    if (config_.ha.mode == config::HaMode::kExternal && adopting_) return {};
+    return writer_->set_role(kRole, 0);
+}
+
+// ---- High availability ----
+
+HaWorld Controller::ha_world() {
+    return {config_, node_, node_.interfaces, network_->model(), &tables_->roles()[kRole]};
+}
+
+Result<void> Controller::start_ha() {
+    if (config_.ha.mode == config::HaMode::kNone) return {};
+    auto made = HaService::create();
+    if (!made) return tl::unexpected(made.error());
+    ha_ = std::move(*made);
+    asio_->ha.assign(ha_->changes_fd());
+    wait_for_ha();
+    auto followed = ha_->follow(ha_world());
+    // An address may come yet; a refusal stays one.
+    if (!followed && followed.error().code == EPERM) return followed;
+    if (!followed) spdlog::warn("HA: {}", followed.error().message);
+    return {};
+}
+
+// From when the tables are published.
+Result<void> Controller::begin_role() {
+    if (!ha_) return writer_->set_role(kRole, UINT64_MAX);
+    track_ha();
+    return {};
+}
+
+void Controller::follow_ha() {
+    if (!ha_) return;
+    if (auto followed = ha_->follow(ha_world()); !followed) spdlog::warn("HA: {}", followed.error().message);
+    track_ha();
+}
+
+// A node that came back takes no mastership before all its checks have spoken.
+void Controller::track_ha() {
+    if (!ha_) return;
+    HaCondition condition;
+    for (const auto& interface : node_.interfaces) {
+        const auto* link = network_->model().link(interface.name);
+        condition.interfaces_up &= link != nullptr && link->up();
+    }
+    const auto attached = [](const auto& attachment) { return attachment.mode != FL_ENGINE_NONE; };
+    condition.attached = published_ && std::all_of(attachments_.begin(), attachments_.end(), attached);
+    const auto eligible = [](const auto& decision) {
+        return std::any_of(decision.backends.begin(), decision.backends.end(),
+                           [](const auto& backend) { return backend.eligible; });
+    };
+    condition.backends = std::any_of(plan_.decisions.begin(), plan_.decisions.end(), eligible);
+    ha_->track(config_.ha, condition);
+    if (published_ && monitor_->all_reported()) ha_->set_ready();
+}
+
+void Controller::wait_for_ha() {
+    asio_->ha.async_wait(boost::asio::posix::stream_descriptor::wait_read, [this](const auto& error) {
+        if (error) return;
+        log_role();
+        wait_for_ha();
+    });
+}
+
+std::vector<std::string> Controller::log_role() {
+    auto lines = ha_->take_changes();
+    for (const auto& line : lines) spdlog::warn("role: {}", line);
+    return lines;
 }
 
 // Drains and verdicts that the pinned tables remember.
@@ -285,9 +361,9 @@ Result<void> Controller::publish() {
     // What tells tables that were filled from tables that were only made.
     if (auto r = writer_->set_config_digest(1); !r) return r;
     if (auto r = attach(); !r) return r;
-    if (auto r = writer_->set_role(kRole, UINT64_MAX); !r) return r;
     ports_->forget_adopted();
     published_ = true;
+    if (auto r = begin_role(); !r) return r;
     for (const auto& decision : plan_.decisions) spdlog::info("pool {}: {}", decision.pool, decision.reason);
     spdlog::info("serving {} VIPs, {} services", plan_.desired.vips.size(), plan_.desired.services.size());
     return {};
@@ -435,6 +511,7 @@ void Controller::network_changed(const net::Changes& changes) {
     asio_->tracker->on_change(changes, std::chrono::steady_clock::now());
     schedule_tracker();
     if (changes.addresses || changes.resynchronized) addresses_changed();
+    if (changes.links || changes.addresses || changes.resynchronized) follow_ha();
 }
 
 // An address that comes or goes may make a backend or a VIP this node's own, or another's.
@@ -563,11 +640,13 @@ void Controller::update_pool(std::size_t position) {
     if (published_) decisions_->update(decision);
     for (const auto& line : plan::diff_decision(present, decision)) spdlog::info("{}", line);
     present = std::move(decision);
+    track_ha();
 }
 
 void Controller::tick() {
     writer_->set_controller(static_cast<std::uint32_t>(getpid()), realtime_ns());
     if (auto collected = writer_->collect(); !collected) spdlog::debug("{}", collected.error().message);
+    track_ha();
     asio_->tick.expires_after(kTick);
     asio_->tick.async_wait([this](const boost::system::error_code& error) {
         if (!error) tick();
@@ -575,6 +654,8 @@ void Controller::tick() {
 }
 
 void Controller::stop() {
+    if (ha_) ha_->stop();  // first: the other node waits for it
+    asio_->ha.cancel();
     monitor_->stop();
     asio_->tick.cancel();
     asio_->tracking.cancel();
@@ -624,6 +705,18 @@ Controller::ChangeResult Controller::set_weight(const std::string& pool, const s
     return override_changed(found->first);
 }
 
+Controller::ChangeResult Controller::fail_over() {
+    if (!ha_) return fail("there is no [ha] in the config", EINVAL);
+    if (auto done = ha_->give_up(); !done) return tl::unexpected(done.error());
+    return log_role();
+}
+
+Controller::ChangeResult Controller::set_role(bool active) {
+    if (!ha_) return fail("there is no [ha] in the config", EINVAL);
+    if (auto done = ha_->set_external(active); !done) return tl::unexpected(done.error());
+    return log_role();
+}
+
 // What only a restart can change.
 std::vector<std::string> Controller::reload_refusals(const config::Config& next) const {
     std::vector<std::string> lines;
@@ -638,6 +731,7 @@ std::vector<std::string> Controller::reload_refusals(const config::Config& next)
     if (next.hash_key_file != config_.hash_key_file) lines.push_back("hash_key_file changed: restart lbd");
     if (next.encap_source_prefix != config_.encap_source_prefix)
         lines.push_back("encap_source_prefix changed: restart lbd");
+    if (next.ha.mode != config_.ha.mode) lines.push_back("[ha] mode changed: restart lbd");
     if (next.metrics.enabled != config_.metrics.enabled || next.metrics.address != config_.metrics.address ||
         next.metrics.port != config_.metrics.port)
         lines.push_back("[metrics] changed: restart lbd");
@@ -714,6 +808,8 @@ ReloadResult Controller::reload() {
     drop_stale_overrides();
     want_destinations();
     update_peers();
+    node_.priority = (*config::choose_node(config_, options_.node, host_name()))->priority;
+    follow_ha();
     for (const auto& line : changed) spdlog::info("reload: {}", line);
     if (changed.empty()) spdlog::info("reload: nothing changed");
     publish_if_ready();

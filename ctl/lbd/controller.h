@@ -19,6 +19,7 @@
 #include "ctl/health/health_monitor.h"
 #include "ctl/instance.h"
 #include "ctl/lbd/decision_writer.h"
+#include "ctl/lbd/ha_service.h"
 #include "ctl/lbd/paths.h"
 #include "ctl/lbd/ports.h"
 #include "ctl/net/kernel_net.h"
@@ -75,7 +76,12 @@ class Controller {
     ChangeResult set_drained(const std::string& pool, const std::string& backend, bool drained);
     ChangeResult set_weight(const std::string& pool, const std::string& backend, std::optional<std::uint32_t> weight);
 
-    // Stops checking; the data path runs on.
+    // Hands mastership over until the other node dies.
+    ChangeResult fail_over();
+    // With mode = "external": what the other program decided.
+    ChangeResult set_role(bool active);
+
+    // Stops checking and, with HA, hands over; the data path runs on.
     void stop();
 
     // --- For the views; all references are valid until the next turn of the loop. ---
@@ -94,6 +100,7 @@ class Controller {
     const net::NetlinkModel& network() const { return network_->model(); }
     const tables::Tables& tables() const { return *tables_; }
     const std::vector<xdp::Attachment>& attachments() const { return attachments_; }
+    const HaService* ha() const { return ha_.get(); }  // null without HA
 
   private:
     Controller(boost::asio::io_context& io, ControllerOptions options, config::Config config);
@@ -109,6 +116,14 @@ class Controller {
     void start_checks();
     void follow_checks();
     void tick();
+
+    Result<void> start_ha();
+    Result<void> begin_role();
+    HaWorld ha_world();
+    void follow_ha();
+    void track_ha();
+    void wait_for_ha();
+    std::vector<std::string> log_role();
 
     plan::NodeView node_view() const;
     plan::HealthView health_view() const;
@@ -153,6 +168,7 @@ class Controller {
     std::optional<DecisionWriter> decisions_;
     std::unique_ptr<health::HealthMonitor> monitor_;
     std::vector<xdp::Attachment> attachments_;  // of ports_->devices(), by number
+    std::unique_ptr<HaService> ha_;
 
     plan::Plan plan_;
     plan::Overrides overrides_;

@@ -72,6 +72,46 @@ void add_backends(const Controller& controller, const tables::Snapshot& snapshot
                                       decision ? decision->weight : 0, decision && decision->eligible});
         }
 }
+
+api::HaChangeFacts change_facts(const ha::StateChange& change) {
+    return {wall(change.at),
+            std::string(ha::to_string(change.from)),
+            std::string(ha::to_string(change.to)),
+            std::string(ha::to_string(change.reason)),
+            std::string(ha::phrase_of(change.reason)),
+            change.peer.is_unspecified() ? "" : change.peer.to_string(),
+            change.peer_priority};
+}
+
+std::optional<api::HaFacts> ha_facts(const Controller& controller) {
+    if (!controller.ha() || !controller.ha()->configured()) return std::nullopt;
+    const auto status = controller.ha()->status();
+    api::HaFacts facts;
+    facts.mode = config::to_string(controller.config().ha.mode);
+    facts.vrid = status.vrid;
+    facts.state = ha::to_string(status.state);
+    facts.priority = status.priority;
+    facts.configured_priority = controller.node().priority.value_or(controller.config().ha.priority);
+    facts.ready = status.ready;
+    facts.fault = status.tracking.fault;
+    facts.released = status.released;
+    facts.split = status.split;
+    facts.peer_addresses_differ = status.peer_addresses_differ;
+    facts.peer_interval_differs = status.peer_interval_differs;
+    if (status.peer)
+        facts.peer = {status.peer->address.to_string(), status.peer->priority, milliseconds(status.peer->interval),
+                      wall(status.peer->at)};
+    facts.adverts_sent = status.counters.sent;
+    facts.adverts_received = status.counters.received;
+    facts.send_failures = status.counters.send_failures;
+    facts.split_brains = status.counters.split_brains;
+    facts.transitions = status.changes;
+    for (std::size_t i = 0; i < ha::kAdvertRefusals; ++i)
+        facts.refused.emplace_back(ha::to_string(static_cast<ha::AdvertRefusal>(i)), status.refused.at(i));
+    for (auto n = status.changes; n > 0 && status.changes - n < ha::kHaHistory; --n)
+        facts.history.push_back(change_facts(status.history.at((n - 1) % ha::kHaHistory)));
+    return facts;
+}
 }  // namespace
 
 api::ControllerFacts controller_facts(const Controller& controller) {
@@ -84,6 +124,7 @@ api::ControllerFacts controller_facts(const Controller& controller) {
     facts.reload_error = controller.reload_error();
     facts.pools = controller.plan().decisions;
     facts.ports = port_facts(controller);
+    facts.ha = ha_facts(controller);
     for (const auto& pool : controller.config().pools)
         for (const auto& backend : pool.backends)
             facts.backends[{pool.name, backend.name}] = {next_hop_facts(controller, backend),
@@ -113,6 +154,13 @@ api::MetricsInput metrics_input(const Controller& controller) {
     for (const auto& port : controller.attachments())
         input.engines.push_back({port.ifname, std::string(api::to_string(port.mode))});
     for (const auto& counts : snapshot.reasons) input.reasons.push_back(counts.packets);
+    if (const auto ha = ha_facts(controller)) {
+        bool active = false;
+        const auto now = ha::role_word(std::chrono::steady_clock::now());
+        for (const auto& vip : snapshot.vips) active |= now < vip.active_until_ns;
+        input.ha = {active,           ha->transitions,           ha->adverts_sent, ha->adverts_received,
+                    ha->split_brains, ha->peer_addresses_differ, ha->refused};
+    }
     input.version = FAIRLEAD_VERSION;
     input.abi = std::to_string(FL_ABI);
     return input;

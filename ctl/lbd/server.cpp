@@ -88,6 +88,7 @@ api::Response Server::get(const std::string& path) {
     if (path == "/v1/services") return good(api::services_view(snapshot, &facts));
     if (path == "/v1/backends") return good(api::backends_view(snapshot, &facts));
     if (path == "/v1/counters") return good(api::counters_view(snapshot, &facts));
+    if (path == "/v1/ha") return good(api::ha_view(snapshot, &facts));
     return error(404, "no " + path + " here");
 }
 
@@ -102,6 +103,10 @@ api::Response Server::post(const api::Request& request) {
         return change(request);
     }
     if (request.path == "/v1/config/diff") return config_diff(request.body);
+    if (request.path == "/v1/failover" || request.path == "/v1/role") {
+        spdlog::info("{} by {}: {}", request.path.substr(4), caller, request.body);
+        return change_role(request);
+    }
     return error(404, "no " + request.path + " here");
 }
 
@@ -125,6 +130,21 @@ api::Response Server::reload() {
     auto changed = controller_.reload();
     if (changed) return good({{"changed", *changed}});
     return error(422, changed.error().message, changed.error().details);
+}
+
+// {} for a failover; {"role": "active"} or "standby" from the program that decides.
+api::Response Server::change_role(const api::Request& request) {
+    Controller::ChangeResult changed;
+    if (request.path == "/v1/failover") {
+        changed = controller_.fail_over();
+    } else {
+        const auto json = Json::parse(request.body, nullptr, false);
+        const auto role = json.is_object() ? json.value("role", Json()) : Json();
+        if (role != "active" && role != "standby") return error(400, "expected {\"role\": \"active\"} or \"standby\"");
+        changed = controller_.set_role(role == "active");
+    }
+    if (!changed) return error(status_of(changed.error()), changed.error().message);
+    return good({{"changed", *changed}});
 }
 
 api::Response Server::change(const api::Request& request) {

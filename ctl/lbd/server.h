@@ -22,6 +22,7 @@ class Server {
     api::Response get(const std::string& path);
     api::Response post(const api::Request& request);
     api::Response change(const api::Request& request);
+    api::Response change_role(const api::Request& request);
     api::Response reload();
     api::Response config_diff(const std::string& body);
 

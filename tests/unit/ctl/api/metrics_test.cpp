@@ -93,6 +93,19 @@ TEST(Metrics, CountsEachReasonOnce) {
     EXPECT_EQ(samples, FL_REASON_COUNT - passed_reasons + 1) << "and build_info";
 }
 
+TEST(Metrics, HaIsThereOnlyWithHa) {
+    MetricsInput input;
+    EXPECT_EQ(render_metrics(input).find("fairlead_ha_"), std::string::npos);
+    input.ha = HaMetrics{true, 3, 100, 50, 1, true, {{"ttl", 0}, {"vrid", 9}}};
+    const auto text = render_metrics(input);
+    for (const char* line :
+         {"fairlead_ha_role 1", "fairlead_ha_transitions_total 3", "fairlead_ha_adverts_sent_total 100",
+          "fairlead_ha_adverts_received_total 50", "fairlead_ha_adverts_rejected_total{reason=\"ttl\"} 0",
+          "fairlead_ha_adverts_rejected_total{reason=\"vrid\"} 9", "fairlead_ha_split_brain_total 1",
+          "fairlead_ha_peer_differs 1"})
+        EXPECT_TRUE(has_line(text, line)) << line;
+}
+
 TEST(Metrics, IsWholeWithNothingConfigured) {
     const std::string text = render_metrics({});
     EXPECT_EQ(text.find("fairlead_service"), std::string::npos);

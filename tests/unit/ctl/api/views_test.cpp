@@ -80,7 +80,7 @@ TEST(Views, StatusHasTheDocumentedKeys) {
         EXPECT_EQ(keys_of(json), (Keys{"instance", "node", "version", "controller", "config", "role", "serving",
                                        "ports", "ways", "pools", "tables", "tables_bytes", "hash_key_id"}));
         EXPECT_EQ(keys_of(json["controller"]), (Keys{"running", "state", "pid", "since", "last_seen"}));
-        EXPECT_EQ(keys_of(json["role"]), (Keys{"active", "reason"}));
+        EXPECT_EQ(keys_of(json["role"]), (Keys{"active", "reason", "since", "priority", "peer"}));
         EXPECT_EQ(keys_of(json["serving"]), (Keys{"vips", "services", "all_down"}));
         ASSERT_EQ(json["ports"].size(), 1U);
         EXPECT_EQ(keys_of(json["ports"][0]), (Keys{"number", "interface", "engine", "reason", "mac", "mtu", "max_mtu",
@@ -106,7 +106,9 @@ TEST(Views, StatusWithAController) {
     EXPECT_EQ(keys_of(json["config"]), (Keys{"file", "loaded", "reload_error"}));
     EXPECT_EQ(json["config"]["loaded"], "2023-11-14T22:13:21.500Z");
     EXPECT_EQ(json["config"]["reload_error"], nullptr);
-    EXPECT_EQ(json["role"], Json({{"active", true}, {"reason", "no HA configured"}}));
+    EXPECT_EQ(json["role"]["active"], true);
+    EXPECT_EQ(json["role"]["reason"], "no HA configured");
+    EXPECT_TRUE(json["role"]["since"].is_null());
     EXPECT_EQ(json["ports"][0], Json({{"number", 1},
                                       {"interface", "eth0"},
                                       {"engine", "xdp-native"},
@@ -187,7 +189,63 @@ TEST(Views, KeyIdIsNotTheKey) {
 TEST(Views, RoleThatIsNotActive) {
     World world;
     World::ok(world.writer.set_role(0, 0));
-    EXPECT_EQ(status(world, nullptr)["role"], Json({{"active", false}, {"reason", "not active yet"}}));
+    EXPECT_EQ(status(world, nullptr)["role"]["active"], false);
+    EXPECT_EQ(status(world, nullptr)["role"]["reason"], "not active yet");
+}
+
+HaFacts ha_facts() {
+    const WallTime time{std::chrono::seconds(1'700'000'000)};
+    HaFacts ha;
+    ha.mode = "vrrp";
+    ha.vrid = 51;
+    ha.state = "active";
+    ha.priority = 100;
+    ha.configured_priority = 150;
+    ha.peer = HaPeerFacts{"192.0.2.3", 50, 100, time};
+    ha.refused = {{"ttl", 0}, {"vrid", 7}};
+    ha.history = {{time, "backup", "active", "silence", "no advert for the down interval", "192.0.2.3", 50},
+                  {time, "initialize", "backup", "started", "started", "", 0}};
+    return ha;
+}
+
+TEST(Views, HaIsNullWhereThereIsNone) {
+    const World world;
+    const auto f = facts();
+    const auto snapshot = tables::take_snapshot(world.tables);
+    for (const auto* known : {&f, static_cast<const ControllerFacts*>(nullptr)})
+        EXPECT_EQ(ha_view(snapshot, known), Json({{"ha", nullptr}}));
+}
+
+// The word in the tables has the last say: state "active" with a lease that has run out is not active.
+TEST(Views, StaleRolesAreNotActive) {
+    World world;
+    auto f = facts();
+    f.ha = ha_facts();
+    for (const bool active : {true, false}) {
+        World::ok(world.writer.set_role(0, active ? UINT64_MAX - 1 : 1));
+        const auto json = ha_view(tables::take_snapshot(world.tables), &f)["ha"];
+        EXPECT_EQ(json["state"], "active");
+        EXPECT_EQ(json["active"], active);
+        EXPECT_EQ(status(world, &f)["role"]["active"], active);
+    }
+}
+
+TEST(Views, Ha) {
+    const World world;
+    auto f = facts();
+    f.ha = ha_facts();
+    const auto json = ha_view(tables::take_snapshot(world.tables), &f)["ha"];
+    EXPECT_EQ(keys_of(json),
+              (Keys{"mode", "vrid", "state", "active", "priority", "configured_priority", "ready", "fault",
+                    "handed_over", "split_brain", "peer", "adverts", "transitions", "split_brains", "history"}));
+    EXPECT_EQ(json["peer"]["last_advert"], "2023-11-14T22:13:20.000Z");
+    EXPECT_EQ(json["adverts"]["refused"], Json({{"ttl", 0}, {"vrid", 7}}));
+    EXPECT_EQ(json["history"][0]["peer_priority"], 50);
+    EXPECT_EQ(json["history"][1]["peer"], nullptr);
+    const auto role = status(world, &f)["role"];
+    EXPECT_EQ(role["reason"], "no advert for the down interval");
+    EXPECT_EQ(role["since"], "2023-11-14T22:13:20.000Z");
+    EXPECT_EQ(role["peer"]["address"], "192.0.2.3");
 }
 
 TEST(Views, DetachedPort) {

@@ -370,6 +370,53 @@ TEST(LoadConfig, SaysWhyAFileCannotBeRead) {
     EXPECT_NE(directory.diagnostics[0].message.find("directory"), std::string::npos);
 }
 
+// ---- high availability ----
+
+TEST(Config, WithoutHaThisNodeIsActive) {
+    const auto config = parse(kMinimal);
+    EXPECT_EQ(config.ha.mode, HaMode::kNone);
+}
+
+TEST(Config, HaIsReadWithItsDefaults) {
+    const auto config = parse(std::string(kMinimal) + "[ha]\nmode = \"vrrp\"\nvrid = 51\n");
+    const auto& ha = config.ha;
+    EXPECT_EQ(ha.mode, HaMode::kVrrp);
+    EXPECT_EQ(ha.vrid, 51);
+    EXPECT_EQ(ha.priority, 100);
+    EXPECT_EQ(ha.advert_interval, Milliseconds(1000));
+    EXPECT_TRUE(ha.preempt);
+    EXPECT_EQ(ha.preempt_delay, Milliseconds(0));
+    EXPECT_TRUE(ha.peers.empty());
+    EXPECT_EQ(ha.track_interface, (HaPenalty{0, true}));
+    EXPECT_EQ(ha.track_engine, (HaPenalty{0, true}));
+    EXPECT_EQ(ha.track_backends, (HaPenalty{50, false}));
+}
+
+TEST(Config, HaIsReadWhole) {
+    const auto config = parse(std::string(kMinimal) + R"(
+[ha]
+mode = "vrrp"
+vrid = 255
+priority = 200
+advert_interval = "10ms"
+preempt = false
+preempt_delay = "5s"
+peers = ["192.0.2.2", "192.0.2.3"]
+announce = "arp"
+track = { interface = 20, engine = 0, backends = "fault" }
+)");
+    const auto& ha = config.ha;
+    EXPECT_EQ(ha.vrid, 255);
+    EXPECT_EQ(ha.priority, 200);
+    EXPECT_EQ(ha.advert_interval, Milliseconds(10));
+    EXPECT_FALSE(ha.preempt);
+    EXPECT_EQ(ha.preempt_delay, Milliseconds(5000));
+    EXPECT_EQ(ha.peers, (std::vector{ip("192.0.2.2"), ip("192.0.2.3")}));
+    EXPECT_EQ(ha.track_interface, (HaPenalty{20, false}));
+    EXPECT_EQ(ha.track_engine, (HaPenalty{0, false}));
+    EXPECT_EQ(ha.track_backends, (HaPenalty{0, true}));
+}
+
 // ---- which node ----
 
 Config nodes(std::initializer_list<const char*> names) {

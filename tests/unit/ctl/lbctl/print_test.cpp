@@ -150,6 +150,54 @@ TEST(Print, StatusOfAnOlderController) {
     EXPECT_TRUE(has(print_status(status), "tables"));
 }
 
+Json sample_ha() {
+    return Json::parse(R"({"ha": {
+        "mode": "vrrp", "vrid": 51, "state": "backup", "active": false, "priority": 50, "configured_priority": 100,
+        "ready": false, "fault": false, "handed_over": false, "split_brain": false,
+        "peer": {"address": "192.0.2.3", "priority": 150, "interval_ms": 100.0, "last_advert": "T9",
+                 "addresses_differ": true, "interval_differs": false},
+        "adverts": {"sent": 3, "send_failures": 0, "received": 700, "refused": {"ttl": 0, "vrid": 12}},
+        "transitions": 2, "split_brains": 1,
+        "history": [{"at": "T2", "from": "active", "to": "backup", "reason": "yielded",
+                     "text": "another node has the better claim", "peer": "192.0.2.3", "peer_priority": 150},
+                    {"at": "T1", "from": "initialize", "to": "backup", "reason": "started",
+                     "text": "started, and listens for an active node", "peer": null, "peer_priority": null}]}})");
+}
+
+TEST(Print, StatusWithHa) {
+    auto status = sample_status();
+    status["role"] = {{"active", false},
+                      {"reason", "another node has the better claim"},
+                      {"since", "T2"},
+                      {"priority", 50},
+                      {"peer", sample_ha()["ha"]["peer"]}};
+    const auto text = print_status(status);
+    EXPECT_TRUE(has(text, "\nrole        not active since T2 (another node has the better claim)\n")) << text;
+    EXPECT_TRUE(has(text, "\npeer        192.0.2.3, priority 150, every 100.0 ms, last heard T9, HAS OTHER VIPS\n"))
+        << text;
+    status["role"]["peer"] = nullptr;
+    EXPECT_TRUE(has(print_status(status), "\npeer        none heard\n"));
+}
+
+TEST(Print, Ha) {
+    auto json = sample_ha();
+    const auto text = print_ha(json, false);
+    EXPECT_TRUE(has(text, "state       backup\n            not ready")) << text;
+    EXPECT_TRUE(has(text, "priority    50 (configured 100), vrid 51\n")) << text;
+    EXPECT_TRUE(has(text, "adverts     3 sent, 700 received, 12 refused: vrid\n")) << text;
+    EXPECT_TRUE(has(text, "split brain 1 time\n")) << text;
+    EXPECT_FALSE(has(text, "SPLIT BRAIN"));
+    json["ha"]["split_brain"] = true;
+    EXPECT_TRUE(has(print_ha(json, false), "SPLIT BRAIN"));
+    EXPECT_TRUE(has(print_ha({{"ha", nullptr}}, false), "no HA"));
+}
+
+TEST(Print, HaHistory) {
+    const auto text = print_ha(sample_ha(), true);
+    expect_aligned(text, "REASON", {"another node", "started, and"}, false);
+    expect_aligned(text, "PRIORITY", {"150"}, true);
+}
+
 TEST(Print, Services) {
     auto services = sample_services();
     auto text = print_services(services);

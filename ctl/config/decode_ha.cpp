@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// [ha]: every key and value by itself.
+#include <array>
+
+#include "ctl/config/draft.h"
+
+namespace fairlead::config {
+namespace {
+
+const KeyList kHaKeys = {
+    .known = {"mode", "vrid", "priority", "advert_interval", "preempt", "preempt_delay", "peers", "announce", "track"},
+    .reserved = {},
+    .elsewhere = {},
+};
+const KeyList kTrackKeys = {.known = {"interface", "engine", "backends"}, .reserved = {}, .elsewhere = {}};
+
+constexpr std::array<Choice<HaMode>, 3> kModes = {
+    {{"none", HaMode::kNone}, {"vrrp", HaMode::kVrrp}, {"external", HaMode::kExternal}}};
+constexpr std::array<Choice<bool>, 2> kAnnouncements = {{{"arp", true}, {"route", std::nullopt}}};
+
+// What an advert carries: 12 bits of centiseconds (RFC 9568 section 5.2.7).
+constexpr Milliseconds kIntervalUnit{10};
+constexpr Milliseconds kIntervalMaximum{40'950};
+constexpr std::int64_t kPenaltyMaximum = 253;
+
+void decode_interval(const TableReader& reader, Milliseconds& interval) {
+    const auto found = reader.duration("advert_interval", kIntervalUnit, kIntervalMaximum);
+    if (!found) return;
+    if (found->value % kIntervalUnit != Milliseconds{0})
+        reader.report().add(found->at, "'advert_interval' must be a multiple of 10ms, which is what adverts carry");
+    interval = found->value;
+}
+
+// A penalty, or "fault".
+void decode_penalty(const TableReader& reader, std::string_view key, HaPenalty& penalty) {
+    const auto* value = reader.get(key);
+    if (value == nullptr) return;
+    if (value->kind == Kind::kString && value->text == "fault") {
+        penalty = {0, true};
+    } else if (value->kind == Kind::kInteger && value->integer >= 0 && value->integer <= kPenaltyMaximum) {
+        penalty = {static_cast<std::uint8_t>(value->integer), false};
+    } else {
+        reader.wrong(key, *value, "what is taken off the priority, 0 to 253, or \"fault\": never active then");
+    }
+}
+
+void decode_track(const TableReader& ha, Ha& value) {
+    const auto* table = section(ha, "track");
+    if (table == nullptr) return;
+    const TableReader reader(ha.report(), *table, "[ha.track]", kTrackKeys);
+    decode_penalty(reader, "interface", value.track_interface);
+    decode_penalty(reader, "engine", value.track_engine);
+    decode_penalty(reader, "backends", value.track_backends);
+}
+
+void decode_peers(const TableReader& reader, std::vector<IpAddress>& peers) {
+    constexpr std::string_view kExpected = "a list of addresses of nodes; without it adverts are sent by multicast";
+    const auto texts = reader.strings("peers", kExpected, false);
+    if (!texts) return;
+    for (const auto& text : *texts) {
+        const auto address = IpAddress::parse(text.value);
+        if (address && !address->is_multicast() && !address->is_unspecified())
+            peers.push_back(*address);
+        else
+            reader.report().add(text.at, "'peers': " + quote(text.value) + " is not the address of a node");
+    }
+}
+
+}  // namespace
+
+std::optional<std::uint8_t> decode_priority(const TableReader& reader) {
+    const auto found = reader.integer("priority", {1, 255});
+    if (!found) return std::nullopt;
+    return static_cast<std::uint8_t>(found->value);
+}
+
+void decode_ha(const TableReader& top, Ha& ha) {
+    const auto* table = section(top, "ha");
+    if (table == nullptr) return;
+    const TableReader reader(top.report(), *table, "[ha]", kHaKeys);
+    reader.require("mode", "\"none\", \"vrrp\" or \"external\"");
+    if (const auto mode = reader.choice<HaMode>("mode", kModes)) ha.mode = mode->value;
+    if (ha.mode == HaMode::kVrrp)
+        reader.require("vrid", "the number of the VRRP group, 1 to 255, the same on all nodes");
+    if (const auto vrid = reader.integer("vrid", {1, 255})) ha.vrid = static_cast<std::uint8_t>(vrid->value);
+    ha.priority = decode_priority(reader).value_or(ha.priority);
+    decode_interval(reader, ha.advert_interval);
+    if (const auto preempt = reader.boolean("preempt")) ha.preempt = preempt->value;
+    if (const auto delay = reader.duration("preempt_delay", Milliseconds{0}, std::chrono::hours{1}))
+        ha.preempt_delay = delay->value;
+    decode_peers(reader, ha.peers);
+    reader.choice<bool>("announce", kAnnouncements);
+    decode_track(reader, ha);
+}
+
+}  // namespace fairlead::config

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two nodes, one VIP: lbd on Master and Slave, each a backend too. (VRRP itself is tests/interop's.)"""
+
+import json
+import signal
+import time
+
+import pytest
+from lab import VIP4, curl, wait_for
+
+HA = '[ha]\nmode = "vrrp"\nvrid = 51\nadvert_interval = "100ms"\n'
+NODES = {"master": {"priority": 150}}
+
+
+def neighbour(node, address):
+    rows = json.loads(node.run("ip", "-j", "neigh", "show", address, "dev", "eth0").stdout or "[]")
+    return rows[0].get("lladdr") if rows else None
+
+
+def pair(bench, head=HA, nodes=None, start=True):
+    lab = bench.served(topology="on-master", families=(4,), start=False, head=head, nodes=nodes or NODES)
+    key = lab.folder / "hash.key"
+    key.write_text("00112233445566778899aabbccddeeff\n")
+    key.chmod(0o600)
+    for lbd in lab.lbds.values() if start else []:
+        lbd.start()
+    for lbd in lab.lbds.values() if start else []:
+        lbd.wait_up(master=True, slave=True)
+    return lab
+
+
+def ha(lbd):
+    return lbd.lbctl_json("ha")["ha"]
+
+
+def active(lbd):
+    return lbd.lbctl_json("status")["role"]["active"]
+
+
+def wait_active(lab, name):
+    other = "slave" if name == "master" else "master"
+    wait_for(lambda: active(lab.lbds[name]) and not active(lab.lbds[other]), f"{name} to be the active one")
+
+
+@pytest.fixture
+def served(bench):
+    lab = pair(bench)
+    wait_active(lab, "master")
+    return lab
+
+
+def test_roles_and_what_is_shown(served):
+    master, slave = served.lbds["master"], served.lbds["slave"]
+    assert curl(served.client, VIP4) == "master"
+    assert neighbour(served.client, VIP4) == served.master.mac
+    wait_for(lambda: ha(slave)["peer"], "the slave to hear the master")
+    assert ha(slave)["peer"]["priority"] == 150 and ha(slave)["peer"]["address"] == served.master.v4
+    assert not ha(slave)["peer"]["addresses_differ"]
+    assert master.metrics().total("ha_role") == 1 and slave.metrics().total("ha_role") == 0
+    text = slave.lbctl("status").stdout
+    assert "not active since" in text and "priority 150" in text
+    history = master.lbctl("ha", "history").stdout
+    assert "no advert for the down interval" in history
+
+
+def test_killed_controller_loses_the_role_and_forwards_on(served):
+    served.lbds["master"].process.kill()
+    assert curl(served.client, VIP4) == "master"  # to the same data path, by the neighbour entry that is there
+    wait_for(lambda: active(served.lbds["slave"]), "the slave to take over")
+    wait_for(lambda: neighbour(served.client, VIP4) == served.slave.mac, "the client to know the slave")
+    # Without its lbd the master says nothing of itself but that its lease has run out.
+    stale = json.loads(served.lbds["master"].lbctl("-o", "json", "status", check=False).stdout)
+    assert stale["role"]["active"] is False
+    assert curl(served.client, VIP4) == "master"
+
+
+def test_restart_hands_over_and_comes_back(served):
+    master, slave = served.lbds["master"], served.lbds["slave"]
+    began = time.monotonic()
+    master.process.signal(signal.SIGTERM)
+    wait_for(lambda: active(slave), "the slave to take over")
+    assert time.monotonic() - began < 1.5
+    assert ha(slave)["history"][0]["reason"] == "peer_stopped"
+    master.process.popen.wait(10)
+    master.start()
+    wait_active(served, "master")
+    assert ha(master)["history"][0]["reason"] == "preempted"
+
+
+def test_failover_and_reload(served):
+    master, slave = served.lbds["master"], served.lbds["slave"]
+    assert slave.lbctl("failover", check=False).returncode == 1  # it has nothing to give
+    assert "failover" not in master.lbctl("failover").stderr
+    wait_active(served, "slave")
+    assert curl(served.client, VIP4) == "master"  # tier 0, through the slave
+    assert ha(master)["handed_over"]
+    slave.lbctl("failover")
+    wait_active(served, "master")
+
+
+def test_external_mode(bench):
+    lab = pair(bench, head='[ha]\nmode = "external"\n')
+    master, slave = lab.lbds["master"], lab.lbds["slave"]
+    assert not active(master) and not active(slave)
+    slave.lbctl("role", "active")
+    wait_active(lab, "slave")
+    assert curl(lab.client, VIP4) == "master"
+    slave.lbctl("role", "standby")
+    master.lbctl("role", "active")
+    wait_active(lab, "master")
+    assert master.lbctl("failover", check=False).returncode == 1
+
+
+def test_needs_the_hash_key(bench):
+    lab = bench.served(topology="on-master", families=(4,), start=False, head=HA, nodes=NODES)
+    lbd = lab.lbds["master"]
+    with pytest.raises(Exception, match="hash key"):
+        lbd.start()
