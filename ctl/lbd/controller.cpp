@@ -654,8 +654,10 @@ void Controller::tick() {
 }
 
 void Controller::stop() {
-    if (ha_) ha_->stop();  // first: the other node waits for it
-    asio_->ha.cancel();
+    if (ha_) {
+        ha_->stop();  // first: the other node waits for it
+        asio_->ha.cancel();
+    }
     monitor_->stop();
     asio_->tick.cancel();
     asio_->tracking.cancel();
