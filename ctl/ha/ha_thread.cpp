@@ -373,8 +373,7 @@ Result<std::unique_ptr<HaThread::Running>> HaThread::prepare(HaGroup group) {
     auto running = std::make_unique<Running>(std::move(group));
     const auto& made = running->group;
     running->pseudo_header = made.pseudo_header;
-    std::vector<IpAddress> addresses;
-    for (const auto& vip : made.vips) addresses.push_back(vip.address);
+    auto addresses = made.vips;
     // The same on all nodes; an IPv6 group's link-local address comes first (RFC 9568 section 5.2.9).
     std::sort(addresses.begin(), addresses.end(), [](const IpAddress& a, const IpAddress& b) {
         return std::pair(!a.is_link_local(), a) < std::pair(!b.is_link_local(), b);
@@ -395,7 +394,7 @@ Result<std::unique_ptr<HaThread::Running>> HaThread::prepare(HaGroup group) {
         auto groups = SolicitedNodeGroups::join(port.ifindex, addresses);
         if (!groups) return tl::unexpected(groups.error());
         std::vector<Frame> frames;
-        for (const auto& vip : made.vips) frames.push_back(announcement(vip.address, port.mac, vip.vlan));
+        for (const auto& vip : made.vips) frames.push_back(announcement(vip, port.mac, port.vlan));
         running->ports.push_back({std::move(*sender), std::move(frames), std::move(*groups)});
     }
     return running;

@@ -26,16 +26,11 @@ namespace fairlead::ha {
 // Without SCHED_FIFO, gaps of 20 to 31 ms were measured at a 10 ms timer: shorter intervals are refused then.
 inline constexpr Centiseconds kIntervalWithoutRealtime{10};
 
-struct HaVip {
-    IpAddress address;
-    std::optional<std::uint16_t> vlan = {};
-    bool operator==(const HaVip&) const = default;
-};
-
 // Where VIPs are announced.
 struct HaPort {
     std::uint32_t ifindex = 0;
     MacAddress mac;
+    std::optional<std::uint16_t> vlan = {};  // that VIPs are on there; none: untagged
     bool operator==(const HaPort&) const = default;
 };
 
@@ -48,7 +43,7 @@ struct HaGroup {
     InstanceSettings settings = {};
     VrrpSocketOptions socket = {};  // its source is also settings.address
     bool pseudo_header = true;      // in the checksum of IPv4 adverts, until a peer was heard; then as it does
-    std::vector<HaVip> vips = {};
+    std::vector<IpAddress> vips = {};
     std::vector<HaPort> ports = {};
     bool operator==(const HaGroup&) const = default;
 };

@@ -251,9 +251,7 @@ Result<void> Controller::write_identity() {
 
 // ---- High availability ----
 
-HaWorld Controller::ha_world() {
-    return {config_, node_, node_.interfaces, network_->model(), &tables_->roles()[kRole]};
-}
+HaWorld Controller::ha_world() { return {config_, node_, network_->model(), &tables_->roles()[kRole]}; }
 
 Result<void> Controller::start_ha() {
     if (config_.ha.mode == config::HaMode::kNone) return {};

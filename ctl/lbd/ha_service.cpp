@@ -31,14 +31,20 @@ ha::VrrpSocketOptions socket_options(const HaWorld& world, const net::Link& link
     return options;
 }
 
+// Untagged where the config says so, or nothing.
+std::optional<std::uint16_t> announced_vlan(const config::Interface& interface) {
+    return interface.vlan.value_or(0) ? interface.vlan : std::nullopt;
+}
+
 }  // namespace
 
 Result<ha::HaGroup> make_ha_group(const HaWorld& world) {
     const auto& ha = world.config.ha;
     std::set<IpAddress> vips;
     for (const auto& service : world.config.services) vips.insert(service.vip);
-    const auto* first = world.network.link(world.interfaces.front());
-    if (!first) return fail("interface " + world.interfaces.front() + " is not there", ENODEV);
+    const auto& name = world.node.interfaces.front().name;
+    const auto* first = world.network.link(name);
+    if (!first) return fail("interface " + name + " is not there", ENODEV);
     const auto source = advert_source(world, *first, vips);
     if (!source) return fail("interface " + first->name + " has no address to send adverts from", EADDRNOTAVAIL);
 
@@ -55,9 +61,10 @@ Result<ha::HaGroup> make_ha_group(const HaWorld& world) {
     // A file that names one node alone has a peer of another make, or none.
     group.settings.peers_have_leases = world.config.nodes.size() > 1;
     group.socket = socket_options(world, *first, *source);
-    for (const auto& vip : vips) group.vips.push_back({vip});
-    for (const auto& name : world.interfaces)
-        if (const auto* link = world.network.link(name)) group.ports.push_back({link->ifindex, link->mac});
+    group.vips.assign(vips.begin(), vips.end());
+    for (const auto& interface : world.node.interfaces)
+        if (const auto* link = world.network.link(interface.name))
+            group.ports.push_back({link->ifindex, link->mac, announced_vlan(interface)});
     return group;
 }
 

@@ -20,8 +20,7 @@ namespace fairlead {
 // What [ha] is applied to.
 struct HaWorld {
     const config::Config& config;
-    const config::Node& node;
-    std::vector<std::string> interfaces;  // the node's; adverts leave on the first
+    const config::Node& node;  // adverts leave on its first interface
     const net::NetlinkModel& network;
     fl_role* role = nullptr;
 };

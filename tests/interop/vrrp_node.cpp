@@ -63,7 +63,7 @@ HaGroup group_of(const Arguments& arguments, fl_role& role) {
                   .socket = {arguments.interface, ifindex, parse(arguments.source), {}},
                   .pseudo_header = !arguments.no_pseudo_header,
                   .ports = {{ifindex, mac_of(arguments.interface)}}};
-    for (const auto& vip : arguments.vips) group.vips.push_back({parse(vip)});
+    for (const auto& vip : arguments.vips) group.vips.push_back(parse(vip));
     for (const auto& peer : arguments.peers) group.socket.peers.push_back(parse(peer));
     return group;
 }

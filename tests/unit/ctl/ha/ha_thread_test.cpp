@@ -55,7 +55,7 @@ class HaThreadTest : public ::testing::Test {
                 .role = &node.role,
                 .settings = {.priority = priority, .advert_interval = Centiseconds(10)},
                 .socket = {interface, ifindex, source, {}},
-                .vips = {{ip("192.0.2.10")}, {ip("2001:db8::10")}},
+                .vips = {ip("192.0.2.10"), ip("2001:db8::10")},
                 .ports = {{ifindex, mac}}};
     }
     Result<void> configure(Node& node, std::vector<HaGroup> groups) {
@@ -148,7 +148,7 @@ TEST_F(HaThreadTest, AReloadKeepsTheState) {
     here_.thread->set_ready(true);
     ASSERT_TRUE(wait_for([&] { return here_.active(); }));
     auto changed = group(here_, true, 180);
-    changed.vips.push_back({ip("192.0.2.11")});
+    changed.vips.push_back(ip("192.0.2.11"));
     ASSERT_TRUE(configure(here_, {changed}));
     EXPECT_TRUE(here_.active());
     ASSERT_TRUE(
@@ -190,7 +190,7 @@ TEST_F(HaThreadTest, StrangersChangeNothingAndAreCounted) {
 
     stranger = group(there_, true, 254);
     stranger.name = "another";
-    stranger.vips = {{ip("198.51.100.10")}};
+    stranger.vips = {ip("198.51.100.10")};
     pair_->in_there([&] { ASSERT_TRUE(configure(there_, {stranger})); });
     ASSERT_TRUE(wait_for([&] { return counted(AdvertRefusal::kAddresses) > 0; }));
     EXPECT_TRUE(here_.active());
@@ -213,7 +213,7 @@ TEST_F(HaThreadTest, TwoGroupsAreActiveOnANodeEach) {
         made.name = "second";
         made.vrid = 52;
         made.role = role;
-        made.vips = {{ip("192.0.2.20")}};
+        made.vips = {ip("192.0.2.20")};
         return made;
     };
     ASSERT_TRUE(configure(here_, {group(here_, true, 150), second(here_, 100, &second_here)}));

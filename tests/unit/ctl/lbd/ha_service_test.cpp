@@ -19,9 +19,10 @@ TEST(HaService, TrackingAddsUpWhatIsWrong) {
 
 TEST(HaService, WithoutAnInterfaceThereIsNoGroupYet) {
     const config::Config config;
-    const config::Node node;
+    config::Node node;
+    node.interfaces = {{.name = "eth0"}};
     const net::NetlinkModel network;
-    const auto group = make_ha_group({config, node, {"eth0"}, network, nullptr});
+    const auto group = make_ha_group({config, node, network, nullptr});
     ASSERT_FALSE(group);
     EXPECT_EQ(group.error().code, ENODEV);
 }
