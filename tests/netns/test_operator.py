@@ -18,7 +18,7 @@ def lab(module_bench):
 
 
 FIELDS = {  # docs/api.md; a field may be added, none may go
-    "status": {"instance", "node", "version", "controller", "config", "role", "ports", "pools", "tables",
+    "status": {"instance", "node", "version", "controller", "config", "role", "ports", "ways", "pools", "tables",
                "tables_bytes", "hash_key_id"},
     "services": {"name", "vip", "port", "protocol", "pool", "state", "backends", "eligible", "packets", "bytes", "syns"},
     "backends": {"pool", "name", "address", "tier", "weight", "configured_weight", "forward", "state", "eligible",
@@ -180,6 +180,28 @@ def test_config_check(lab, tmp_path, program):
     for wrong in ("80808", '"tpc"'):
         line = next(number for number, line in enumerate(text.splitlines(), 1) if wrong in line)
         assert re.search(rf"{re.escape(str(bad))}:{line}:\d+: ", complaint), complaint
+
+
+def test_config_diff(lab, tmp_path):
+    """0: the same, 1: what differs, 2: errors with their place; what runs is not touched."""
+    running = lab.lbd.config_file.read_text()
+    other = tmp_path / "other.toml"
+
+    def diff(text):
+        other.write_text(text)
+        result = lab.lbd.lbctl("config", "diff", other, check=False)
+        return result.returncode, result.stdout
+
+    assert diff(running) == (0, "no difference\n")
+    code, said = diff(running.replace("ports = [80]", "ports = [80, 443]"))
+    assert code == 1 and "port 443 added" in said
+    code, said = diff(running.replace("ports = [80]", "ports = [80808]"))
+    line = next(number for number, text in enumerate(running.splitlines(), 1) if "ports = [80]" in text)
+    assert code == 2 and re.search(rf"^{re.escape(str(other))}:{line}:\d+: .*80808", said)
+    json = lab.lbd.lbctl_json("config", "diff", other, check=False)
+    assert json["good"] is False and json["errors"][0]["line"] == line
+    assert lab.lbd.lbctl("config", "diff", tmp_path / "none.toml", check=False).returncode == 2
+    assert diff(running) == (0, "no difference\n")
 
 
 @pytest.mark.parametrize("program", [LBD, LBCTL])
