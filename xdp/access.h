@@ -53,6 +53,14 @@ FL_INLINE __u32 fl_ingress_port(struct fl_engine *e) {
     return fl_config_port;
 }
 
+FL_INLINE int fl_only_looks(struct fl_engine *e) {
+    (void)e;
+    return 0;
+}
+
+/* Slots in transition are not for the steady path's function: the rare steps' function finds their backends. */
+#define FL_PLAIN_IS_SETTLED 1
+
 FL_INLINE __u64 fl_now_ns(struct fl_engine *e) {
     (void)e;
     return bpf_ktime_get_ns();
@@ -129,6 +137,20 @@ __attribute__((noinline)) int fl_parse_ip_apart(struct xdp_md *ctx, __u32 place,
     fl_open(&e, ctx, &p);
     fl_parse_ip_step(&p, (enum fl_place)place, (__u8)family, at, limit, place == FL_PLACE_IP ? &s->ip : &s->inner);
     return 0;
+}
+
+#include "dataplane/core/pins.h"
+
+__attribute__((noinline)) int fl_insert_pin_apart(__u64 hash, __u32 backend, __u32 state) {
+    struct fl_engine e;
+    const struct fl_meta *meta = fl_at_meta(&e, 0);
+    return meta ? fl_insert_pin_step(&e, meta, hash, backend, state) : 0;
+}
+
+FL_INLINE int fl_insert_pin(struct fl_engine *e, const struct fl_meta *meta, __u64 hash, __u32 backend, __u32 state) {
+    (void)e;
+    (void)meta;
+    return fl_insert_pin_apart(hash, backend, state);
 }
 
 FL_INLINE void fl_parse_frame(struct fl_engine *e, const struct fl_packet *p, struct fl_scratch *s) {

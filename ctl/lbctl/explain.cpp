@@ -163,6 +163,7 @@ Result<Json> explain(const tables::Tables& tables, const Question& question) {
     memory.count[FL_TABLE_throttles] = 1;
     fl_engine engine{};
     engine.memory = &memory;
+    engine.only_looks = 1;
     engine.ingress_port = 1;
     engine.now_ns = engine.now_coarse_ns = monotonic_ns();
     engine.headroom = engine.tailroom = kRoom;

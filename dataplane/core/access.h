@@ -11,6 +11,7 @@
  *   __u32 fl_ingress_port(struct fl_engine *e)               port number that the packet came in by
  *   __u64 fl_now_ns(struct fl_engine *e)                     CLOCK_MONOTONIC, precise: compared with roles
  *   __u64 fl_now_coarse_ns(struct fl_engine *e)              the same clock, at most a tick old: stamps, throttles
+ *   int fl_only_looks(struct fl_engine *e)                   true: nothing is to be written but throttles
  *   __u32 fl_frame_length(e, p)                              bytes of the frame, with what lies in further buffers
  *   int fl_resize(struct fl_engine *e, struct fl_packet *p, int head, __u32 length)
  *       moves the packet's start by `head` bytes (positive = room in front, negative = cut) and makes its length
@@ -19,6 +20,7 @@
  *   void fl_parse_frame(e, p, s), void fl_parse_ip(e, p, s, place, at, limit)
  *       the steps of dataplane/core/parse.h, which an engine may run inline or as functions of their own (the BPF
  *       verifier then looks at them once, and not at each place that they are used).
+ *   int fl_insert_pin(e, meta, hash, backend, state)         likewise, of dataplane/core/pins.h
  *
  * xdp/access.h (BPF maps) and dataplane/tables/memory_access.h (mapped memory: DPDK, tests, lbctl) are the two there
  * are. */

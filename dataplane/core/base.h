@@ -33,7 +33,8 @@ FL_ASSERT(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "Fairlead supports little-e
 #define fl_ntohl(x) ((__u32)__builtin_bswap32((__u32)(x)))
 
 /* A word that another thread may store while we read it (DESIGN section 4, "Publishing").
- * fl_read_once: the value alone matters. fl_read_id: the value is used as an index, and what it names was written
+ * fl_read_once: the value alone matters. fl_compare_exchange: true when the word
+ * was `from`, and is `to` now. fl_read_id: the value is used as an index, and what it names was written
  * before it; the address dependency orders the two reads on every machine that Linux runs on, and "consume" (which
  * compilers strengthen to acquire; free on x86-64) tells ThreadSanitizer so. clang 14's BPF backend has no
  * __atomic_load_n, so there both are volatile loads. */
@@ -41,14 +42,34 @@ FL_ASSERT(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "Fairlead supports little-e
 #define fl_read_once(p) (*(const volatile __typeof__(*(p)) *)(p))
 #define fl_read_id(p) fl_read_once(p)
 #define fl_write_once(p, v) (*(volatile __typeof__(*(p)) *)(p) = (v))
+#define fl_compare_exchange(p, from, to) (__sync_val_compare_and_swap((p), (from), (to)) == (from))
 #else
 #define fl_read_once(p) __atomic_load_n((p), __ATOMIC_RELAXED)
 #define fl_read_id(p) __atomic_load_n((p), __ATOMIC_CONSUME)
 #define fl_write_once(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+#define fl_compare_exchange(p, from, to) fl_compare_exchange_word((p), (from), (to))
+FL_INLINE int fl_compare_exchange_word(__u64 *at, __u64 from, __u64 to) {
+    return __atomic_compare_exchange_n(at, &from, to, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
 #endif
 
 /* Hides from the compiler where a number came from, so that it masks or compares it once more, where the verifier sees. */
 #define fl_opaque(x) __asm__ volatile("" : "+r"(x))
+
+/* Makes the verifier forget what it knows of the 32-bit x, so that ways to one place in a program become one: by an
+ * exclusive or with what it does not know, and back. Costs two instructions in BPF, and nothing elsewhere. */
+#ifdef __bpf__
+#define fl_forget(x, unknown)                \
+    do {                                     \
+        __u32 fl_unknown = (__u32)(unknown); \
+        fl_opaque(fl_unknown);               \
+        (x) ^= fl_unknown;                   \
+        fl_opaque(x);                        \
+        (x) ^= fl_unknown;                   \
+    } while (0)
+#else
+#define fl_forget(x, unknown) ((void)(unknown))
+#endif
 
 /* Keeps clang from merging or reordering packet accesses in a way the verifier cannot follow. */
 #define fl_barrier() __asm__ volatile("" ::: "memory")

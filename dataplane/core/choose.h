@@ -5,7 +5,7 @@
 
 #include "dataplane/core/hash.h"
 #include "dataplane/core/index.h"
-#include "dataplane/core/parse.h"
+#include "dataplane/core/transition.h"
 
 /* How a packet is refused whose VIP has no service for it, or whose pool has no backend. */
 enum fl_refusal { FL_REFUSE_NOT, FL_REFUSE_SILENTLY, FL_REFUSE_WITH_ANSWER };
@@ -22,12 +22,10 @@ FL_INLINE int fl_from_peer(const struct fl_meta *meta, const struct fl_packet *p
     return 0;
 }
 
-/* Points the decision at pool-local backend `local`. NULL, with a drop decided, when the tables do not name one. */
-FL_INLINE const struct fl_backend *fl_set_backend(struct fl_engine *e, const struct fl_pool *pool, __u32 local,
-                                                  struct fl_decision *d) {
-    const struct fl_backend *backend;
-    d->backend_index = fl_read_id(&pool->backend_base) + local;
-    backend = fl_at_backends(e, d->backend_index);
+/* Points the decision at a backend, by its global index. NULL, with a drop decided, when the tables do not name one. */
+FL_INLINE const struct fl_backend *fl_set_backend(struct fl_engine *e, __u32 index, struct fl_decision *d) {
+    const struct fl_backend *backend = fl_at_backends(e, index);
+    d->backend_index = index;
     if (fl_unlikely(!backend))
         fl_drop(d, FL_REASON_INTERNAL);
     else
@@ -40,7 +38,7 @@ FL_INLINE void fl_choose_local(struct fl_engine *e, const struct fl_pool *pool, 
     __u32 local = fl_read_once(&pool->local);
     if (local == FL_NO_BACKEND)
         fl_drop(d, FL_REASON_RESTEER);
-    else if (fl_set_backend(e, pool, local, d))
+    else if (fl_set_backend(e, fl_read_id(&pool->backend_base) + local, d))
         d->action = FL_ACTION_LOCAL;
 }
 
@@ -117,14 +115,14 @@ FL_INLINE void fl_choose_path(struct fl_engine *e, const struct fl_meta *meta, c
 }
 
 /* The slot of a flow and what it names. `affinity_hash` is H, or the client's own with affinity "client-ip". Returns the
- * backend, where there is one. */
+ * backend, where there is one. `plain`: on the steady path, a constant. */
 FL_INLINE const struct fl_backend *fl_choose_slot(struct fl_engine *e, const struct fl_meta *meta,
                                                   const struct fl_pool *pool, __u64 affinity_hash,
-                                                  const struct fl_ip *ip, struct fl_decision *d) {
+                                                  const struct fl_ip *ip, const int plain, struct fl_decision *d) {
     __u64 slots = fl_read_id(&pool->slots);
     const struct fl_backend *backend;
     const struct fl_slot_line *line;
-    __u32 owner;
+    __u32 index;
 
     d->slot = (__u32)affinity_hash & FL_SLOTS_MASK(slots);
     line = fl_at_slots(e, (FL_SLOTS_BASE(slots) + d->slot) / FL_SLOTS_PER_LINE);
@@ -133,12 +131,18 @@ FL_INLINE const struct fl_backend *fl_choose_slot(struct fl_engine *e, const str
         return 0;
     }
     d->slot_word = fl_read_id(&line->words[d->slot % FL_SLOTS_PER_LINE]);
-    owner = FL_SLOT_OWNER(d->slot_word);
-    if (fl_unlikely(owner == FL_NO_BACKEND)) {
+    if (fl_unlikely(d->slot_word & FL_SLOT_LOOKUP)) {
+        if (plain && FL_PLAIN_IS_SETTLED) return 0;
+        index = fl_move(e, meta, pool, ip, FL_SLOTS_BASE(slots) + d->slot, d);
+    } else {
+        index = FL_SLOT_OWNER(d->slot_word);
+        index = index == FL_NO_BACKEND ? FL_NO_INDEX : fl_read_id(&pool->backend_base) + index;
+    }
+    if (fl_unlikely(index == FL_NO_INDEX)) {
         fl_drop(d, FL_REASON_ALL_DOWN);
         return 0;
     }
-    backend = fl_set_backend(e, pool, owner, d);
+    backend = fl_set_backend(e, index, d);
     if (fl_likely(backend != (void *)0)) fl_choose_path(e, meta, ip, backend, d);
     return backend;
 }
@@ -146,8 +150,8 @@ FL_INLINE const struct fl_backend *fl_choose_slot(struct fl_engine *e, const str
 /* A packet of the service that is d->service, or of none: which backend, or how it is refused. ip->family is a constant
  * at the calls of the steady path. *chosen is the backend of a packet that is forwarded. */
 FL_INLINE enum fl_refusal fl_choose(struct fl_engine *e, const struct fl_meta *meta, const struct fl_packet *p,
-                                    const struct fl_ip *ip, const struct fl_vip *vip, struct fl_decision *d,
-                                    const struct fl_backend **chosen) {
+                                    const struct fl_ip *ip, const struct fl_vip *vip, const int plain,
+                                    struct fl_decision *d, const struct fl_backend **chosen) {
     const struct fl_service *service;
     const struct fl_pool *pool;
     __u64 affinity;
@@ -181,7 +185,7 @@ FL_INLINE enum fl_refusal fl_choose(struct fl_engine *e, const struct fl_meta *m
         d->hash = fl_hash_flow6(meta, ip->source.words, ip->destination.words, ip->ports, ip->protocol);
         affinity = flags & FL_POOL_CLIENT_IP ? fl_hash_client6(meta, ip->source.words) : d->hash;
     }
-    *chosen = fl_choose_slot(e, meta, pool, affinity, ip, d);
+    *chosen = fl_choose_slot(e, meta, pool, affinity, ip, plain, d);
     if (fl_likely(d->action != FL_ACTION_DROP)) return FL_REFUSE_NOT;
     if (d->reason != FL_REASON_ALL_DOWN) return FL_REFUSE_NOT;
     return flags & FL_POOL_ALL_DOWN_RESET ? FL_REFUSE_WITH_ANSWER : FL_REFUSE_SILENTLY;

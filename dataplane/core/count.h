@@ -13,6 +13,12 @@ FL_INLINE void fl_count(struct fl_engine *e, __u32 index, __u32 bytes, __u32 syn
     if (syn) fl_write_once(&c->syns, c->syns + 1);
 }
 
+/* Counts what happens beside a packet's end. */
+FL_INLINE void fl_count_event(struct fl_engine *e, enum fl_event event) {
+    struct fl_counter *c = fl_at_counters(e, fl_stride(e) * fl_counter_stride(e) + event);
+    if (c) fl_write_once(&c->packets, c->packets + 1);
+}
+
 /* Takes one token of this CPU's bucket, which holds a quarter of a second's worth (DESIGN section 5 step 8). False
  * means: do not answer. */
 FL_INLINE int fl_answer_allowed(struct fl_engine *e, const struct fl_meta *meta) {

@@ -16,6 +16,9 @@ enum fl_action {
     FL_ACTION_UNWRAP   /* take `unwrap` bytes of outer headers off, then to the host; `reason` counts it */
 };
 
+/* How a packet's backend was found, in a slot that is not settled. */
+enum fl_pinned { FL_PINNED_NOT, FL_PINNED_FOLLOWED, FL_PINNED_NEW, FL_PINNED_PREVIOUS };
+
 #define FL_VLAN_TAGS 2 /* 802.1ad outer and 802.1Q inner */
 
 struct fl_decision {
@@ -29,6 +32,7 @@ struct fl_decision {
     __u8 ecn;                /* of an unwrapped packet: what its ECN field becomes */
     __u8 tags;               /* VLAN tags that the frame leaves with */
     __u8 protocol;           /* TCP or UDP, where there are ports */
+    __u8 pinned;             /* enum fl_pinned */
     __u8 remember;           /* a first fragment: its later ones follow it once it is steered */
     __u16 l3;                /* offset of the IP header in the frame received; of the outer one, where there is one */
     __u16 l4;                /* offset of what follows the IP header, its options and extension headers */

@@ -64,11 +64,29 @@ struct fl_ip {
 };
 FL_ASSERT(sizeof(struct fl_ip) == 64, "ip");
 
+#define FL_NO_INDEX 0xffffffffu
+
+/* What is known of one packet in a slot with its lookup bit set. */
+struct fl_move {
+    __u64 hash; /* fl_pin_hash */
+    __u64 pin;  /* word; 0 = none */
+    __u32 place;
+    __u32 owner, previous; /* global indexes; FL_NO_INDEX = none, or not to be used */
+    __u32 slot;            /* in the table of stamps */
+    __u8 settling;         /* owner = previous: clean-up */
+    __u8 learning;
+    __u8 syn;
+    __u8 udp;
+    __u8 leaves; /* FIN or RST */
+    __u8 looks;  /* an ICMP error, or nobody's packet at all (`lbctl explain`): looks up, and never writes */
+};
+
 /* What is worked out about one packet on its way through the rare steps. */
 struct fl_scratch {
     struct fl_frame frame;
     struct fl_ip ip;    /* of the packet itself */
     struct fl_ip inner; /* of what it carries or quotes */
+    struct fl_move move;
     struct fl_decision decision;
 };
 

@@ -20,6 +20,7 @@ FL_INLINE int fl_plain_ports(const struct fl_packet *p, __u32 size, struct fl_ip
         const struct fl_tcp *tcp = (const struct fl_tcp *)l4;
         if (ip->length < size + sizeof(*tcp) || !fl_inside(p, tcp, sizeof(*tcp))) return 0;
         ip->ports = fl_load32(tcp);
+        ip->tcp_flags = tcp->flags;
         d->syn = (__u8)fl_is_syn(tcp->flags);
         return !d->syn || !fl_maybe_left(ip, tcp);
     }
@@ -35,6 +36,8 @@ FL_INLINE int fl_plain_flow(struct fl_engine *e, const struct fl_meta *meta, con
                             const struct fl_backend **backend) {
     const struct fl_port *in;
     if (fl_unlikely(ip->length + sizeof(struct fl_eth) > d->frame)) return 0;
+    ip->silent = 0;
+    ip->tcp_flags = 0;
     ip->at = sizeof(struct fl_eth);
     ip->l4 = (__u16)(ip->at + size);
     if (!fl_plain_ports(p, size, ip, d)) return 0;
@@ -45,7 +48,7 @@ FL_INLINE int fl_plain_flow(struct fl_engine *e, const struct fl_meta *meta, con
     d->l3 = ip->at;
     d->l4 = ip->l4;
     d->ports = ip->ports;
-    fl_choose(e, meta, p, ip, vip, d, backend);
+    fl_choose(e, meta, p, ip, vip, 1, d, backend);
     return d->action == FL_ACTION_FORWARD && !d->tags;
 }
 

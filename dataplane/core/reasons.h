@@ -63,6 +63,24 @@ enum fl_reason_class { FL_CLASS_PASSED, FL_CLASS_ANSWERED, FL_CLASS_DROPPED };
 
 /* Counter indexes reserved for reasons, so that a new reason does not move the services' counters. */
 #define FL_REASONS_RESERVED 64
-FL_ASSERT(FL_REASON_COUNT <= FL_REASONS_RESERVED, "raise FL_REASONS_RESERVED and FL_ABI");
+
+/* What happens beside a packet's end: counted in the last places of those, packets alone. */
+#define FL_EVENT_LIST(X)                                                                                              \
+    X(PIN_INSERTED, "pin_inserted", "a connection of a slot in transition was pinned to its backend")                 \
+    X(PIN_EVICTED, "pin_evicted", "a pin on probation gave way to a newer one")                                       \
+    X(PIN_RECLAIMED, "pin_reclaimed", "an expired pin gave way to a newer one")                                       \
+    X(PIN_FULL, "pin_full", "a pin found no place: the connection went to the slot's previous backend, where one is") \
+    X(PREVIOUS, "previous", "a packet went to its slot's previous backend")
+
+#define FL_EVENTS_AT 48
+enum fl_event {
+    FL_EVENT_FIRST = FL_EVENTS_AT - 1,
+#define FL_X(symbol, name, help) FL_EVENT_##symbol,
+    FL_EVENT_LIST(FL_X)
+#undef FL_X
+        FL_EVENT_END
+};
+FL_ASSERT((int)FL_REASON_COUNT <= FL_EVENTS_AT && (int)FL_EVENT_END <= FL_REASONS_RESERVED,
+          "raise FL_REASONS_RESERVED and FL_ABI");
 
 #endif

@@ -28,6 +28,7 @@ struct fl_engine {
     __u64 now_coarse_ns;
     __u32 headroom; /* bytes before, and room after, the packet that fl_resize may use */
     __u32 tailroom;
+    __u8 only_looks; /* of `lbctl explain`: no pin, no stamp is written */
     struct fl_scratch scratch;
 };
 
@@ -52,6 +53,8 @@ FL_INLINE __u32 fl_counter_index_backend(struct fl_engine *e, __u32 index) {
     return FL_COUNTER_BACKEND(&e->memory->limits, index);
 }
 FL_INLINE __u32 fl_ingress_port(struct fl_engine *e) { return e->ingress_port; }
+FL_INLINE int fl_only_looks(struct fl_engine *e) { return e->only_looks; }
+#define FL_PLAIN_IS_SETTLED 0
 FL_INLINE __u64 fl_now_ns(struct fl_engine *e) { return e->now_ns; }
 FL_INLINE __u64 fl_now_coarse_ns(struct fl_engine *e) { return e->now_coarse_ns; }
 FL_INLINE __u32 fl_frame_length(struct fl_engine *e, const struct fl_packet *p) {
@@ -66,6 +69,12 @@ FL_INLINE void fl_parse_ip(struct fl_engine *e, const struct fl_packet *p, struc
                            __u8 family, __u32 at, __u32 limit) {
     (void)e;
     fl_parse_ip_step(p, place, family, at, limit, place == FL_PLACE_IP ? &s->ip : &s->inner);
+}
+
+#include "dataplane/core/pins.h"
+
+FL_INLINE int fl_insert_pin(struct fl_engine *e, const struct fl_meta *meta, __u64 hash, __u32 backend, __u32 state) {
+    return fl_insert_pin_step(e, meta, hash, backend, state);
 }
 
 /* An engine whose packets live elsewhere (DPDK's mbufs) defines FL_MEMORY_OWN_RESIZE and its own fl_resize. */
