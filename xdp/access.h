@@ -58,9 +58,6 @@ FL_INLINE int fl_only_looks(struct fl_engine *e) {
     return 0;
 }
 
-/* Slots in transition are not for the steady path's function: the rare steps' function finds their backends. */
-#define FL_PLAIN_IS_SETTLED 1
-
 FL_INLINE __u64 fl_now_ns(struct fl_engine *e) {
     (void)e;
     return bpf_ktime_get_ns();

@@ -132,7 +132,7 @@ FL_INLINE const struct fl_backend *fl_choose_slot(struct fl_engine *e, const str
     }
     d->slot_word = fl_read_id(&line->words[d->slot % FL_SLOTS_PER_LINE]);
     if (fl_unlikely(d->slot_word & FL_SLOT_LOOKUP)) {
-        if (plain && FL_PLAIN_IS_SETTLED) return 0;
+        if (plain) return 0; /* what is written for it is written once, by the long way */
         index = fl_move(e, meta, pool, ip, FL_SLOTS_BASE(slots) + d->slot, d);
     } else {
         index = FL_SLOT_OWNER(d->slot_word);

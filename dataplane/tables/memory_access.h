@@ -54,7 +54,6 @@ FL_INLINE __u32 fl_counter_index_backend(struct fl_engine *e, __u32 index) {
 }
 FL_INLINE __u32 fl_ingress_port(struct fl_engine *e) { return e->ingress_port; }
 FL_INLINE int fl_only_looks(struct fl_engine *e) { return e->only_looks; }
-#define FL_PLAIN_IS_SETTLED 0
 FL_INLINE __u64 fl_now_ns(struct fl_engine *e) { return e->now_ns; }
 FL_INLINE __u64 fl_now_coarse_ns(struct fl_engine *e) { return e->now_coarse_ns; }
 FL_INLINE __u32 fl_frame_length(struct fl_engine *e, const struct fl_packet *p) {

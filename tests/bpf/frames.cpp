@@ -185,6 +185,33 @@ void fill_tables(tables::TableWriter& writer) {
     fill_paths(writer);
 }
 
+void unsettle(tables::TableWriter& writer) {
+    tables::Tables& tables = writer.tables();
+    for (const fl_pool& pool : tables.pools()) {
+        const auto slots = pool.slots;
+        if (!pool.backend_count || !FL_SLOTS_MASK(slots)) continue;
+        for (std::uint32_t at = 0; at <= FL_SLOTS_MASK(slots); ++at) {
+            const std::uint32_t slot = FL_SLOTS_BASE(slots) + at;
+            auto& word = tables.slots()[slot / FL_SLOTS_PER_LINE].words[slot % FL_SLOTS_PER_LINE];
+            const std::uint32_t owner = FL_SLOT_OWNER(word), other = at % 11 == 3 ? FL_NO_BACKEND : at % 6;
+            if (owner == FL_NO_BACKEND && at % 2) continue;
+            switch (at % 4) {
+                case 0:
+                    word = FL_SLOT_WORD(owner, other, 1, 0);
+                    break;
+                case 1:
+                    word = FL_SLOT_WORD(owner, other, 1, 1);
+                    break;
+                case 2:
+                    word = FL_SLOT_WORD(owner, owner, 1, 0);
+                    break;
+                default:
+                    break;
+            }
+        }
+    }
+}
+
 Frame FrameMaker::ethernet(std::uint16_t type, const Frame& payload) {
     Frame frame;
     put_mac(frame, "02:00:5e:00:53:a1");

@@ -29,6 +29,9 @@ void fill_tables(tables::TableWriter& writer);
 // From now on VIPs are on this VLAN of the own port alone.
 void set_own_vlan(tables::TableWriter& writer, std::uint32_t vlan);
 
+// Puts slots of every pool into transition, in each way there is: moving, learning, settling, without an owner.
+void unsettle(tables::TableWriter& writer);
+
 class FrameMaker {
   public:
     explicit FrameMaker(std::uint64_t seed) : random_(seed) {}
