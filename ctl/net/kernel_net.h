@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel's network state as NextHopTracker wants it: the live model for what is known, requests for the rest.
+// The kernel's network state as NextHopTracker and RouteAnnouncer want it: the live model for what is known, requests for
+// the rest.
 //
 // Thread rule: one thread; the network namespace is that of the thread that calls create(). The caller watches fd().
 #pragma once
 
 #include <memory>
 #include <string_view>
+#include <vector>
 
+#include "ctl/net/host_routes.h"
 #include "ctl/net/netlink_monitor.h"
 #include "ctl/net/netlink_requests.h"
 #include "ctl/net/next_hops.h"
 
 namespace fairlead::net {
 
-class KernelNet : public NetOs {
+class KernelNet : public NetOs, public HostRouteOs {
   public:
     static Result<std::unique_ptr<KernelNet>> create();
 
@@ -28,6 +31,16 @@ class KernelNet : public NetOs {
     const Neighbour* neighbour(const NeighbourKey& key) const override { return model().neighbour(key); }
     Result<void> resolve(const NeighbourKey& key) override { return requests_->resolve(key); }
     Result<void> release(const NeighbourKey& key) override { return requests_->release(key); }
+
+    Result<std::vector<IpAddress>> host_routes(const RouteOwner& owner) override {
+        return requests_->host_routes(owner);
+    }
+    Result<void> add_host_route(const IpAddress& destination, const RouteOwner& owner) override {
+        return requests_->add_host_route(destination, owner);
+    }
+    Result<void> delete_host_route(const IpAddress& destination, const RouteOwner& owner) override {
+        return requests_->delete_host_route(destination, owner);
+    }
 
     // Of the live model.
     Result<Link> link_by_name(std::string_view name) const;

@@ -432,4 +432,20 @@ Result<Route> parse_route(const nlmsghdr* message) {
     return route;
 }
 
+std::optional<IpAddress> parse_host_route(const nlmsghdr* message, const RouteOwner& owner) {
+    const auto* header = fixed_part<rtmsg>(message);
+    if (header == nullptr || message->nlmsg_type != RTM_NEWROUTE || header->rtm_type != RTN_BLACKHOLE ||
+        header->rtm_protocol != owner.protocol)
+        return std::nullopt;
+    std::uint32_t table = header->rtm_table;
+    std::optional<IpAddress> destination;
+    for_each_attribute<rtmsg>(message, [&](const nlattr* attribute) {
+        if (mnl_attr_get_type(attribute) == RTA_TABLE) table = number_in(attribute).value_or(table);
+        if (mnl_attr_get_type(attribute) == RTA_DST) destination = address_in(attribute);
+    });
+    if (!destination || table != owner.table || header->rtm_dst_len != destination->family_bytes().size() * 8)
+        return std::nullopt;
+    return destination;
+}
+
 }  // namespace fairlead::net

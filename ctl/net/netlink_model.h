@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "ctl/net/host_routes.h"
 #include "ctl/net/types.h"
 #include "dataplane/tables/result.h"
 
@@ -60,5 +61,8 @@ std::optional<IpAddress> address_in(const nlattr* attribute);
 
 // The answer to RTM_GETROUTE, an RTM_NEWROUTE.
 Result<Route> parse_route(const nlmsghdr* message);
+
+// The destination of one of this owner's host routes, of a dump of routes; nothing for any other message.
+std::optional<IpAddress> parse_host_route(const nlmsghdr* message, const RouteOwner& owner);
 
 }  // namespace fairlead::net

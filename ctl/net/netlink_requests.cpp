@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstring>
 
 #include "ctl/net/netlink_model.h"
 #include "ctl/net/netlink_socket.h"
@@ -19,6 +20,8 @@ namespace fairlead::net {
 namespace {
 
 constexpr timeval kAnswerWait{2, 0};
+// A table that changes under its dump is read again; under a steady storm the last one has to do.
+constexpr int kDumpAttempts = 5;
 // Header, fixed part and two attributes.
 using RequestBuffer = std::array<char, 256>;
 
@@ -27,6 +30,12 @@ std::uint8_t family_of(const IpAddress& address) { return address.is_v4() ? AF_I
 void put_address(nlmsghdr* message, std::uint16_t type, const IpAddress& address) {
     const auto bytes = address.family_bytes();
     mnl_attr_put(message, type, bytes.size(), bytes.data());
+}
+
+// Fills in which table: a number above 255 has room in an attribute only.
+void put_table(nlmsghdr* message, rtmsg* header, std::uint32_t table) {
+    header->rtm_table = static_cast<std::uint8_t>(table <= UINT8_MAX ? table : RT_TABLE_UNSPEC);
+    mnl_attr_put_u32(message, RTA_TABLE, table);
 }
 
 std::string reason_of(int code) {
@@ -54,6 +63,9 @@ Result<std::unique_ptr<NetlinkRequests>> NetlinkRequests::create() {
     requests->buffer_.resize(kNetlinkBufferBytes);
     if (::setsockopt(*fd, SOL_SOCKET, SO_RCVTIMEO, &kAnswerWait, sizeof kAnswerWait) != 0)
         return fail_errno("set the rtnetlink socket's timeout", errno);
+    // Dumps of one table then cost what that table holds. A kernel before 4.20 gives all, and is filtered here.
+    const int on = 1;
+    [[maybe_unused]] const int strict = ::setsockopt(*fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof on);
     return requests;
 }
 
@@ -102,6 +114,72 @@ Result<void> NetlinkRequests::use_neighbour(const NeighbourKey& key, std::uint16
     return {};
 }
 
+Result<std::vector<IpAddress>> NetlinkRequests::host_routes(const RouteOwner& owner) {
+    std::vector<IpAddress> found;
+    for (int attempt = 0; attempt < kDumpAttempts; ++attempt) {
+        found.clear();
+        bool whole = true;
+        for (const int family : {AF_INET, AF_INET6}) {
+            const auto dumped = dump_host_routes(family, owner, found);
+            if (!dumped) return fail_errno("list routes of table " + std::to_string(owner.table), dumped.error().code);
+            whole = whole && *dumped;
+        }
+        if (whole) break;
+    }
+    return found;
+}
+
+Result<bool> NetlinkRequests::dump_host_routes(int family, const RouteOwner& owner, std::vector<IpAddress>& found) {
+    alignas(nlmsghdr) RequestBuffer buffer{};
+    nlmsghdr* message = mnl_nlmsg_put_header(buffer.data());
+    message->nlmsg_type = RTM_GETROUTE;
+    message->nlmsg_flags = NLM_F_DUMP;
+    auto* header = static_cast<rtmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(rtmsg)));
+    header->rtm_family = static_cast<std::uint8_t>(family);
+    header->rtm_protocol = owner.protocol;
+    put_table(message, header, owner.table);
+    bool whole = true;
+    auto asked = ask(message, [&](const nlmsghdr* answer) {
+        whole = whole && (answer->nlmsg_flags & NLM_F_DUMP_INTR) == 0;
+        if (const auto destination = parse_host_route(answer, owner)) found.push_back(*destination);
+    });
+    if (!asked && asked.error().code == ENOENT) return true;  // the kernel has no such table yet
+    if (!asked) return tl::unexpected(asked.error());
+    return whole;
+}
+
+Result<void> NetlinkRequests::add_host_route(const IpAddress& destination, const RouteOwner& owner) {
+    return change_host_route(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, destination, owner);
+}
+
+Result<void> NetlinkRequests::delete_host_route(const IpAddress& destination, const RouteOwner& owner) {
+    auto done = change_host_route(RTM_DELROUTE, 0, destination, owner);
+    if (!done && done.error().code == ESRCH) return {};
+    return done;
+}
+
+Result<void> NetlinkRequests::change_host_route(int type, std::uint16_t flags, const IpAddress& destination,
+                                                const RouteOwner& owner) {
+    alignas(nlmsghdr) RequestBuffer buffer{};
+    nlmsghdr* message = mnl_nlmsg_put_header(buffer.data());
+    message->nlmsg_type = static_cast<std::uint16_t>(type);
+    message->nlmsg_flags = flags;
+    auto* header = static_cast<rtmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(rtmsg)));
+    header->rtm_family = family_of(destination);
+    header->rtm_dst_len = static_cast<std::uint8_t>(destination.family_bytes().size() * 8);
+    header->rtm_protocol = owner.protocol;
+    header->rtm_type = RTN_BLACKHOLE;
+    header->rtm_scope = RT_SCOPE_UNIVERSE;
+    put_address(message, RTA_DST, destination);
+    put_table(message, header, owner.table);
+    auto asked = ask(message, [](const nlmsghdr*) {});
+    if (!asked)
+        return fail_errno((type == RTM_NEWROUTE ? "add a route to " : "delete the route to ") +
+                              destination.to_string() + " in table " + std::to_string(owner.table),
+                          asked.error().code);
+    return {};
+}
+
 Result<void> NetlinkRequests::ask(nlmsghdr* message, const std::function<void(const nlmsghdr*)>& answer) {
     const std::uint32_t sequence = ++sequence_;
     message->nlmsg_seq = sequence;
@@ -114,11 +192,11 @@ Result<void> NetlinkRequests::ask(nlmsghdr* message, const std::function<void(co
         for (auto* reply = reinterpret_cast<nlmsghdr*>(buffer_.data()); mnl_nlmsg_ok(reply, left);
              reply = mnl_nlmsg_next(reply, &left)) {
             if (reply->nlmsg_seq != sequence) continue;  // of an earlier request whose answer came too late
-            if (reply->nlmsg_type != NLMSG_ERROR) {
+            if (reply->nlmsg_type != NLMSG_ERROR && reply->nlmsg_type != NLMSG_DONE) {
                 answer(reply);
                 continue;
             }
-            const int code = netlink_error(reply);
+            const int code = reply->nlmsg_type == NLMSG_DONE ? dump_error(reply) : netlink_error(reply);
             if (code != 0) return fail_errno("rtnetlink", code);
             return {};
         }

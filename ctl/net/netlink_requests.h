@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Questions and orders to the kernel, each answered before the call returns (microseconds: rtnetlink answers in the
-// caller's own context).
+// caller's own context; a dump takes as long as its table is).
 //
 // Thread rule: one thread. The namespace is that of the thread that calls create().
 #pragma once
@@ -10,6 +10,7 @@
 #include <memory>
 #include <vector>
 
+#include "ctl/net/host_routes.h"
 #include "ctl/net/types.h"
 #include "dataplane/tables/result.h"
 
@@ -37,11 +38,20 @@ class NetlinkRequests {
     // Ends the kernel's own care for it. No error if there is no such entry.
     Result<void> release(const NeighbourKey& key);
 
+    // See HostRouteOs. The last two need CAP_NET_ADMIN.
+    Result<std::vector<IpAddress>> host_routes(const RouteOwner& owner);
+    Result<void> add_host_route(const IpAddress& destination, const RouteOwner& owner);
+    Result<void> delete_host_route(const IpAddress& destination, const RouteOwner& owner);
+
   private:
     explicit NetlinkRequests(int fd) : fd_(fd) {}
 
     Result<void> use_neighbour(const NeighbourKey& key, std::uint16_t flags, std::uint32_t extended_flags);
-    // Sends and waits for the answer: an acknowledgement, or one message that `answer` is given.
+    Result<void> change_host_route(int type, std::uint16_t flags, const IpAddress& destination,
+                                   const RouteOwner& owner);
+    // Adds what is found. False: the table changed meanwhile, and something may have been missed.
+    Result<bool> dump_host_routes(int family, const RouteOwner& owner, std::vector<IpAddress>& found);
+    // Sends and waits for the answer: an acknowledgement, or one message that `answer` is given, or all those of a dump.
     Result<void> ask(nlmsghdr* message, const std::function<void(const nlmsghdr*)>& answer);
 
     int fd_;

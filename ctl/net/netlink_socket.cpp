@@ -75,4 +75,9 @@ int netlink_error(const nlmsghdr* message) {
     return -static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(message))->error;
 }
 
+int dump_error(const nlmsghdr* message) {
+    if (message->nlmsg_len < MNL_NLMSG_HDRLEN + sizeof(int)) return 0;
+    return -*static_cast<const int*>(mnl_nlmsg_get_payload(message));
+}
+
 }  // namespace fairlead::net

@@ -32,4 +32,7 @@ Result<std::size_t> receive_netlink(int fd, std::span<char> buffer, int flags);
 // The positive errno of an NLMSG_ERROR; 0 for an acknowledgement, EBADMSG for one that is too short.
 int netlink_error(const nlmsghdr* message);
 
+// The positive errno that a dump ended with (NLMSG_DONE); 0 for a good end.
+int dump_error(const nlmsghdr* message);
+
 }  // namespace fairlead::net

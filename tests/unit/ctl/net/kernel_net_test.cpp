@@ -9,6 +9,8 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <functional>
 #include <string>
@@ -263,6 +265,51 @@ TEST_F(KernelNetTest, LostEventsAreMadeUpForByReadingAllAnew) {
     };
     EXPECT_EQ(set_by_hand(monitor->model()).size(), 200U);
     EXPECT_TRUE(wait_for([&] { return set_by_hand(net_->model()) == set_by_hand(monitor->model()); }));
+}
+
+// Sorted, since the kernel lists a family after the other.
+std::vector<IpAddress> host_routes_of(KernelNet& net, const RouteOwner& owner) {
+    auto routes = net.host_routes(owner);
+    EXPECT_TRUE(routes) << routes.error().message;
+    std::sort(routes->begin(), routes->end());
+    return *routes;
+}
+
+TEST_F(KernelNetTest, KeepsHostRoutesOfItsOwn) {
+    for (const std::uint32_t table : {146U, 70'000U}) {
+        const RouteOwner owner{table, 146};
+        EXPECT_TRUE(host_routes_of(*net_, owner).empty());
+        for (const char* vip : {"192.0.2.10", "203.0.113.10", "2001:db8:80::10"})
+            ASSERT_TRUE(net_->add_host_route(ip(vip), owner)) << vip;
+        EXPECT_EQ(net_->add_host_route(ip("192.0.2.10"), owner).error().code, EEXIST);
+        EXPECT_EQ(host_routes_of(*net_, owner),
+                  (std::vector{ip("192.0.2.10"), ip("203.0.113.10"), ip("2001:db8:80::10")}));
+        run("ip route show table " + std::to_string(table) + " | grep -q '^blackhole 192.0.2.10 proto 146'");
+        run("ip -6 route show table " + std::to_string(table) + " | grep -q '^blackhole 2001:db8:80::10 .*proto 146'");
+        ASSERT_TRUE(net_->delete_host_route(ip("192.0.2.10"), owner));
+        ASSERT_TRUE(net_->delete_host_route(ip("2001:db8:80::10"), owner));
+        ASSERT_TRUE(net_->delete_host_route(ip("2001:db8:80::10"), owner)) << "gone already";
+        EXPECT_EQ(host_routes_of(*net_, owner), std::vector{ip("203.0.113.10")});
+    }
+    // The host itself does not route by them.
+    EXPECT_EQ(net_->route_to(ip("203.0.113.10")).error().message, "no route");
+    EXPECT_EQ(net_->route_to(ip("192.0.2.11"))->ifindex, index_of("lb0"));
+}
+
+TEST_F(KernelNetTest, LeavesHostRoutesOfOthersAlone) {
+    const RouteOwner owner{146, 146};
+    run("ip route add blackhole 192.0.2.10 table 146 proto 99");
+    run("ip route add 192.0.2.20 dev lb0 table 146 proto 146");
+    run("ip -6 route add blackhole 2001:db8::10 table 146 proto static");
+    run("ip route add blackhole 192.0.2.10 table 147 proto 146");
+    EXPECT_TRUE(host_routes_of(*net_, owner).empty());
+    for (const char* vip : {"192.0.2.10", "192.0.2.20", "2001:db8::10"})
+        EXPECT_TRUE(net_->delete_host_route(ip(vip), owner)) << vip;
+    EXPECT_EQ(net_->add_host_route(ip("192.0.2.10"), owner).error().code, EEXIST);
+    EXPECT_EQ(net_->add_host_route(ip("2001:db8::10"), owner).error().code, EEXIST);
+    run("test $(ip route show table 146 | wc -l) = 2");
+    run("test $(ip -6 route show table 146 | wc -l) = 1");
+    run("test $(ip route show table 147 | wc -l) = 1");
 }
 
 }  // namespace

@@ -370,6 +370,7 @@ TEST(NetlinkModel, SurvivesDamagedMessages) {
         NetlinkModel model;
         model.apply(aligned.data(), changes);
         (void)parse_route(aligned.data());
+        (void)parse_host_route(aligned.data(), {146, 146});
     }
 }
 
@@ -424,6 +425,52 @@ TEST(ParseRoute, RefusesWhatIsNoWay) {
     EXPECT_FALSE(parse_route(Message(RTM_NEWROUTE).fixed(header).get()));  // no interface
     EXPECT_FALSE(parse_route(Message(RTM_NEWROUTE).get()));
     EXPECT_FALSE(parse_route(Message(RTM_NEWLINK).fixed(header).number(RTA_OIF, 1).get()));
+}
+
+// A host route as the kernel lists it.
+rtmsg host_route_header() {
+    rtmsg header{};
+    header.rtm_family = AF_INET;
+    header.rtm_dst_len = 32;
+    header.rtm_table = RT_TABLE_COMPAT;  // what stands there for a number above 255
+    header.rtm_protocol = 146;
+    header.rtm_type = RTN_BLACKHOLE;
+    return header;
+}
+
+std::optional<IpAddress> parsed_host_route(const rtmsg& header, std::uint32_t table, const char* destination) {
+    return parse_host_route(
+        Message(RTM_NEWROUTE).fixed(header).number(RTA_TABLE, table).address(RTA_DST, ip(destination)).get(),
+        {70000, 146});
+}
+
+TEST(ParseHostRoute, ReadsTheOwnersAlone) {
+    auto header = host_route_header();
+    EXPECT_EQ(parsed_host_route(header, 70000, "192.0.2.10"), ip("192.0.2.10"));
+    EXPECT_FALSE(parsed_host_route(header, 146, "192.0.2.10")) << "another table";
+    header.rtm_protocol = RTPROT_STATIC;
+    EXPECT_FALSE(parsed_host_route(header, 70000, "192.0.2.10")) << "another's";
+    header = host_route_header();
+    header.rtm_dst_len = 24;
+    EXPECT_FALSE(parsed_host_route(header, 70000, "192.0.2.0")) << "a network";
+    header = host_route_header();
+    header.rtm_type = RTN_UNICAST;
+    EXPECT_FALSE(parsed_host_route(header, 70000, "192.0.2.10")) << "lbd makes none of this type";
+    header = host_route_header();
+    header.rtm_family = AF_INET6;
+    header.rtm_dst_len = 128;
+    EXPECT_EQ(parsed_host_route(header, 70000, "2001:db8::10"), ip("2001:db8::10"));
+}
+
+TEST(ParseHostRoute, RefusesWhatIsNone) {
+    const auto header = host_route_header();
+    const RouteOwner owner{RT_TABLE_COMPAT, 146};
+    EXPECT_FALSE(parse_host_route(Message(RTM_NEWROUTE).fixed(header).get(), owner)) << "no destination: the default";
+    EXPECT_FALSE(parse_host_route(Message(RTM_NEWROUTE).get(), owner));
+    EXPECT_FALSE(parse_host_route(Message(RTM_DELROUTE).fixed(header).address(RTA_DST, ip("192.0.2.10")).get(), owner));
+    EXPECT_EQ(parse_host_route(Message(RTM_NEWROUTE).fixed(header).address(RTA_DST, ip("192.0.2.10")).get(), owner),
+              ip("192.0.2.10"))
+        << "an old kernel has the number in the header alone";
 }
 
 }  // namespace
