@@ -166,6 +166,12 @@ void add_ha(Page& page, const std::optional<HaMetrics>& ha) {
     page.sample({}, ha->peer_differs ? 1.0 : 0.0);
 }
 
+void add_routes(Page& page, const std::optional<std::uint64_t>& announced) {
+    if (!announced) return;
+    page.gauge("announced_routes", "VIPs whose host route stands for a routing daemon to announce.");
+    page.sample({}, *announced);
+}
+
 void add_infos(Page& page, const MetricsInput& input) {
     page.gauge("engine_info", "The engine that runs on the interface; always 1.");
     for (const EngineMetrics& row : input.engines) {
@@ -185,6 +191,7 @@ std::string render_metrics(const MetricsInput& input) {
     add_verdicts(page, input.reasons);
     add_tables(page, input.tables);
     add_ha(page, input.ha);
+    add_routes(page, input.announced_routes);
     add_infos(page, input);
     return page.text();
 }

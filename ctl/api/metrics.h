@@ -73,8 +73,9 @@ struct MetricsInput {
     std::vector<CheckMetrics> checks;
     std::vector<TableMetrics> tables;
     std::vector<EngineMetrics> engines;
-    std::optional<HaMetrics> ha;         // none without [ha]
-    std::vector<std::uint64_t> reasons;  // packets by enum fl_reason; missing ones are 0
+    std::optional<HaMetrics> ha;                    // none without [ha]
+    std::optional<std::uint64_t> announced_routes;  // none unless announce = "route"
+    std::vector<std::uint64_t> reasons;             // packets by enum fl_reason; missing ones are 0
     std::string version;
     std::string abi;  // of the tables
 };

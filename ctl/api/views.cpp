@@ -88,6 +88,16 @@ Json role_json(const tables::Snapshot& snapshot, const ControllerFacts* facts) {
     return {{"active", words.active}, {"reason", reason}, {"since", nullptr}, {"priority", nullptr}, {"peer", nullptr}};
 }
 
+Json announce_json(const ControllerFacts* facts) {
+    if (!facts || !facts->announce) return nullptr;
+    const auto& announce = *facts->announce;
+    Json json{{"by", "route"}, {"table", announce.table}, {"protocol", announce.protocol}};
+    json["vips"] = Json::array();
+    for (const auto& vip : announce.vips)
+        json["vips"].push_back({{"vip", vip.vip}, {"announced", vip.announced}, {"reason", vip.reason}});
+    return json;
+}
+
 std::string mac_text(std::uint64_t word) {
     MacAddress mac;
     for (std::size_t i = 0; i < mac.bytes.size(); ++i) mac.bytes[i] = static_cast<std::uint8_t>(word >> (8 * i));
@@ -236,6 +246,7 @@ Json status_view(const std::string& instance, const tables::Tables& tables, cons
                                   {"reload_error", facts->reload_error ? Json(*facts->reload_error) : Json()}}
                            : Json();
     json["role"] = role_json(snapshot, facts);
+    json["announce"] = announce_json(facts);
     json["serving"] = serving_json(snapshot, facts);
     json["ports"] = Json::array();
     json["ways"] = Json::array();

@@ -78,6 +78,19 @@ struct HaFacts {
     std::vector<HaChangeFacts> history;                          // the latest first; never empty
 };
 
+struct VipAnnouncementFacts {
+    std::string vip;
+    bool announced = false;
+    std::string reason;
+};
+
+// With announce = "route".
+struct AnnounceFacts {
+    std::uint32_t table = 0;
+    unsigned protocol = 0;
+    std::vector<VipAnnouncementFacts> vips;
+};
+
 // What only a live controller knows.
 struct ControllerFacts {
     std::string state;  // "starting", "running"
@@ -90,6 +103,7 @@ struct ControllerFacts {
     std::map<std::pair<std::string, std::string>, BackendFacts> backends;  // by pool and name
     std::vector<PortFacts> ports;
     std::optional<HaFacts> ha;
+    std::optional<AnnounceFacts> announce = std::nullopt;
 };
 
 // `facts` null: lbd is not there.

@@ -111,6 +111,10 @@ std::string_view to_string(HaMode mode) {
     return "?";
 }
 
+std::string_view to_string(Announce announce) { return announce == Announce::kRoute ? "route" : "arp"; }
+
+std::string_view to_string(OnStop on_stop) { return on_stop == OnStop::kKeep ? "keep" : "withdraw"; }
+
 std::string_view to_string(Engine engine) {
     switch (engine) {
         case Engine::kAuto:

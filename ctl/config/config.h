@@ -35,6 +35,11 @@ enum class CheckPolicy { kAll, kAny };
 enum class Protocol { kTcp, kUdp };
 enum class Unlisted { kReset, kDrop };
 enum class HaMode { kNone, kVrrp, kExternal };
+enum class Announce {
+    kArp,   // neighbours ask, and are told of a takeover
+    kRoute  // also a host route for each VIP, for a routing daemon to announce
+};
+enum class OnStop { kWithdraw, kKeep };
 enum class LogLevel { kDebug, kInfo, kWarning, kError };
 
 // Inclusive range of HTTP status codes, from expect = "200-399" or "200".
@@ -119,6 +124,15 @@ struct HaPenalty {
     auto operator<=>(const HaPenalty&) const = default;
 };
 
+// With Announce::kRoute: where the routes are kept, and what becomes of them when lbd stops. Nothing else may keep routes of
+// this protocol in this table. The default table is one that FRR can import (it takes none above 252).
+struct AnnouncedRoutes {
+    std::uint32_t table = 146;    // none of the kernel's own
+    std::uint8_t protocol = 146;  // neither the kernel's nor a known daemon's
+    OnStop on_stop = OnStop::kWithdraw;
+    auto operator<=>(const AnnouncedRoutes&) const = default;
+};
+
 // Who of several nodes answers for the VIPs. Without it (kNone) this one does.
 struct Ha {
     HaMode mode = HaMode::kNone;
@@ -131,6 +145,8 @@ struct Ha {
     HaPenalty track_interface = {0, true};   // an interface of the node is down
     HaPenalty track_engine = {0, true};      // the data path is not attached
     HaPenalty track_backends = {50, false};  // no pool has an eligible backend
+    Announce announce = Announce::kArp;      // in every mode
+    AnnouncedRoutes routes = {};
     auto operator<=>(const Ha&) const = default;
 };
 
@@ -197,6 +213,8 @@ Result<const Node*> choose_node(const Config& config, std::string_view requested
 
 std::string_view to_string(Engine);
 std::string_view to_string(HaMode);
+std::string_view to_string(Announce);
+std::string_view to_string(OnStop);
 std::string_view to_string(Forward);
 std::string_view to_string(Affinity);
 std::string_view to_string(AllDown);

@@ -8,20 +8,29 @@ namespace fairlead::config {
 namespace {
 
 const KeyList kHaKeys = {
-    .known = {"mode", "vrid", "priority", "advert_interval", "preempt", "preempt_delay", "peers", "announce", "track"},
+    .known = {"mode", "vrid", "priority", "advert_interval", "preempt", "preempt_delay", "peers", "announce", "route",
+              "track"},
     .reserved = {},
     .elsewhere = {},
 };
+const KeyList kRouteKeys = {.known = {"table", "protocol", "on_stop"}, .reserved = {}, .elsewhere = {}};
 const KeyList kTrackKeys = {.known = {"interface", "engine", "backends"}, .reserved = {}, .elsewhere = {}};
 
 constexpr std::array<Choice<HaMode>, 3> kModes = {
     {{"none", HaMode::kNone}, {"vrrp", HaMode::kVrrp}, {"external", HaMode::kExternal}}};
-constexpr std::array<Choice<bool>, 2> kAnnouncements = {{{"arp", true}, {"route", std::nullopt}}};
+constexpr std::array<Choice<Announce>, 2> kAnnouncements = {{{"arp", Announce::kArp}, {"route", Announce::kRoute}}};
+constexpr std::array<Choice<OnStop>, 2> kOnStop = {{{"withdraw", OnStop::kWithdraw}, {"keep", OnStop::kKeep}}};
 
 // What an advert carries: 12 bits of centiseconds (RFC 9568 section 5.2.7).
 constexpr Milliseconds kIntervalUnit{10};
 constexpr Milliseconds kIntervalMaximum{40'950};
 constexpr std::int64_t kPenaltyMaximum = 253;
+
+// The kernel's own tables (linux/rtnetlink.h): the host routes by them.
+constexpr Range kKernelTables = {253, 255};
+// Below are the numbers of the kernel and of the daemons that iproute2 knows, above those of FRR: some of these daemons
+// remove at their start what they take to be left over from themselves.
+constexpr Range kRouteProtocols = {19, 185};
 
 void decode_interval(const TableReader& reader, Milliseconds& interval) {
     const auto found = reader.duration("advert_interval", kIntervalUnit, kIntervalMaximum);
@@ -51,6 +60,25 @@ void decode_track(const TableReader& ha, Ha& value) {
     decode_penalty(reader, "interface", value.track_interface);
     decode_penalty(reader, "engine", value.track_engine);
     decode_penalty(reader, "backends", value.track_backends);
+}
+
+void decode_routes(const TableReader& ha, Ha& value) {
+    const auto* table = section(ha, "route");
+    if (table == nullptr) return;
+    const auto* announce = ha.get("announce");
+    if (announce == nullptr || announce->text == "arp")
+        ha.report().add(table->at, "[ha.route] is for announce = \"route\" alone");
+    const TableReader reader(ha.report(), *table, "[ha.route]", kRouteKeys);
+    if (const auto number = reader.integer("table", {1, UINT32_MAX})) {
+        value.routes.table = static_cast<std::uint32_t>(number->value);
+        if (number->value >= kKernelTables.low && number->value <= kKernelTables.high)
+            reader.report().add(number->at,
+                                "'table' must be one that the host does not route by: 253 to 255 are the "
+                                "kernel's default, main and local");
+    }
+    if (const auto number = reader.integer("protocol", kRouteProtocols))
+        value.routes.protocol = static_cast<std::uint8_t>(number->value);
+    if (const auto on_stop = reader.choice<OnStop>("on_stop", kOnStop)) value.routes.on_stop = on_stop->value;
 }
 
 void decode_peers(const TableReader& reader, std::vector<IpAddress>& peers) {
@@ -89,7 +117,8 @@ void decode_ha(const TableReader& top, Ha& ha) {
     if (const auto delay = reader.duration("preempt_delay", Milliseconds{0}, std::chrono::hours{1}))
         ha.preempt_delay = delay->value;
     decode_peers(reader, ha.peers);
-    reader.choice<bool>("announce", kAnnouncements);
+    if (const auto announce = reader.choice<Announce>("announce", kAnnouncements)) ha.announce = announce->value;
+    decode_routes(reader, ha);
     decode_track(reader, ha);
 }
 

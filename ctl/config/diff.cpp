@@ -42,6 +42,12 @@ std::string_view text_of(LogLevel level) {
     return "?";
 }
 
+std::string text_of(const Ha& ha) {
+    if (ha.announce == Announce::kArp) return "arp";
+    return "route (table " + std::to_string(ha.routes.table) + ", protocol " + std::to_string(ha.routes.protocol) +
+           ", on stop " + std::string(to_string(ha.routes.on_stop)) + ")";
+}
+
 std::string endpoint_of(const Metrics& metrics) {
     if (!metrics.enabled) return "off";
     const auto host = metrics.address.to_string();
@@ -91,6 +97,7 @@ std::vector<std::string> diff_settings(const Config& before, const Config& after
     Lines lines;
     diff_nodes(lines, before, after);
     diff_limits(lines, before.limits, after.limits);
+    add_change(lines, "[ha] announce", text_of(before.ha), text_of(after.ha));
     add_change(lines, "[metrics]", endpoint_of(before.metrics), endpoint_of(after.metrics));
     add_change(lines, "[log] level", std::string(text_of(before.log.level)), std::string(text_of(after.log.level)));
     add_change(lines, "hash_key_file", before.hash_key_file.string(), after.hash_key_file.string());

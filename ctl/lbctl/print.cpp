@@ -118,6 +118,26 @@ std::string role_lines(const Json& role) {
     return text;
 }
 
+// Which VIPs routers are told of; of those that they are not told of, why.
+std::string announce_lines(const Json& announce) {
+    constexpr std::size_t kMostShown = 20;
+    std::size_t announced = 0;
+    std::vector<std::string> silent;
+    for (const auto& vip : announce["vips"]) {
+        if (vip["announced"].get<bool>())
+            ++announced;
+        else
+            silent.push_back("            " + cell(vip["vip"]) + " NOT ANNOUNCED: " + cell(vip["reason"]) + "\n");
+    }
+    std::string text = "announced   " + std::to_string(announced) + " of " + count_of(announce["vips"].size(), "VIP") +
+                       ", by routes of protocol " + cell(announce["protocol"]) + " in table " +
+                       cell(announce["table"]) + "\n";
+    for (std::size_t i = 0; i < std::min(silent.size(), kMostShown); ++i) text += silent[i];
+    if (silent.size() > kMostShown)
+        text += "            " + std::to_string(silent.size() - kMostShown) + " more NOT ANNOUNCED\n";
+    return text;
+}
+
 std::string status_head(const Json& s) {
     std::string text = "instance    " + cell(s["instance"]) + (s["node"].is_null() ? "" : ", node " + cell(s["node"])) +
                        ", Fairlead " + cell(s["version"]) + "\n";
@@ -128,6 +148,7 @@ std::string status_head(const Json& s) {
             text += "            LAST RELOAD REFUSED: " + cell(s["config"]["reload_error"]) + "\n";
     }
     text += role_lines(s["role"]);
+    if (s.contains("announce") && !s["announce"].is_null()) text += announce_lines(s["announce"]);
     const auto& ports = s["ports"];
     if (std::none_of(ports.begin(), ports.end(), [](const Json& port) { return port["attached"].get<bool>(); }))
         return text + "serving     NOTHING: no program is attached\n";

@@ -94,6 +94,7 @@ Result<void> Controller::start() {
     auto network = net::KernelNet::create();
     if (!network) return tl::unexpected(network.error());
     network_ = std::move(*network);
+    announcer_.emplace(*network_);
     for (const auto& address : network_->model().addresses()) local_addresses_.insert(address.address);
     for (const auto step : {&Controller::set_ports, &Controller::write_identity, &Controller::start_ha}) {
         if (auto done = (this->*step)(); !done) return done;
@@ -104,8 +105,10 @@ Result<void> Controller::start() {
     watch_network();
     start_checks();
     plan_ = plan::make_plan(config_, node_view(), health_view(), overrides_);
+    own_routes();
     tick();
     if (adopting_) return publish();
+    follow_routes();
     spdlog::info("node {}: waiting for the first result of {} checks before answering for a VIP", node_.name,
                  monitor_->unreported());
     publish_if_ready();
@@ -200,6 +203,12 @@ std::optional<IpAddress> own_address(const config::Node& node, const net::Netlin
     return std::nullopt;
 }
 
+// Other nodes answer for the same VIPs, and must choose as this one does.
+bool shares_vips(const config::Config& config) {
+    return config.ha.mode != config::HaMode::kNone ||
+           (config.ha.announce == config::Announce::kRoute && config.nodes.size() > 1);
+}
+
 std::optional<IpPrefix> tunnel_source(const config::Config& config, const std::optional<IpAddress>& own, bool v4) {
     for (const auto& prefix : config.encap_source_prefix)
         if (prefix.address.is_v4() == v4) return prefix;
@@ -211,7 +220,7 @@ std::optional<IpPrefix> tunnel_source(const config::Config& config, const std::o
 // What every packet reads and no reload changes: key, addresses, peers.
 Result<void> Controller::write_identity() {
     std::error_code unreadable;
-    if (config_.ha.mode != config::HaMode::kNone && !std::filesystem::exists(config_.hash_key_file, unreadable))
+    if (shares_vips(config_) && !std::filesystem::exists(config_.hash_key_file, unreadable))
         return fail("with [ha] the hash key must be there, and be the other nodes': " + config_.hash_key_file.string() +
                         " is not",
                     ENOENT);
@@ -303,6 +312,7 @@ void Controller::wait_for_ha() {
     asio_->ha.async_wait(boost::asio::posix::stream_descriptor::wait_read, [this](const auto& error) {
         if (error) return;
         log_role();
+        follow_routes();
         wait_for_ha();
     });
 }
@@ -311,6 +321,43 @@ std::vector<std::string> Controller::log_role() {
     auto lines = ha_->take_changes();
     for (const auto& line : lines) spdlog::warn("role: {}", line);
     return lines;
+}
+
+// ---- Routes that announce VIPs ----
+
+void Controller::own_routes() {
+    const auto& routes = config_.ha.routes;
+    const bool wanted = config_.ha.announce == config::Announce::kRoute;
+    announcer_->set_owner(wanted ? std::optional(net::RouteOwner{routes.table, routes.protocol}) : std::nullopt);
+}
+
+// Asks the kernel: an earlier lbd's program counts, and one that an operator took off does not.
+bool Controller::all_attached() const {
+    const auto list = xdp::list(options_.paths.tables);
+    const auto attached = [&](const PortTable::Device& device) {
+        return list && std::any_of(list->begin(), list->end(), [&](const auto& one) {
+                   return one.ifname == device.ifname && one.mode != FL_ENGINE_NONE;
+               });
+    };
+    const auto& devices = ports_->devices();
+    return !devices.empty() && std::all_of(devices.begin(), devices.end(), attached);
+}
+
+void Controller::follow_routes() {
+    if (!announcer_->on()) return;
+    attached_ = all_attached();
+    plan::AnnouncingNode node{.published = published_, .attached = attached_};
+    const bool active = !ha_ || ha::role_word(std::chrono::steady_clock::now()) <
+                                    tables::load_word(tables_->roles()[kRole].active_until_ns);
+    node.active = [&](const IpAddress&) { return active; };
+    announcer_->follow(plan::decide_announcements(config_, plan_.decisions, node));
+}
+
+// What comes without a word: a program that is taken off, a role that runs out, a route that somebody removed.
+void Controller::check_routes() {
+    if (!announcer_->on()) return;
+    if (std::exchange(routes_changed_, false) || announcer_->failing()) announcer_->refresh();
+    if (ha_ || attached_ != all_attached()) follow_routes();
 }
 
 // Drains and verdicts that the pinned tables remember.
@@ -362,6 +409,7 @@ Result<void> Controller::publish() {
     ports_->forget_adopted();
     published_ = true;
     if (auto r = begin_role(); !r) return r;
+    follow_routes();
     for (const auto& decision : plan_.decisions) spdlog::info("pool {}: {}", decision.pool, decision.reason);
     spdlog::info("serving {} VIPs, {} services", plan_.desired.vips.size(), plan_.desired.services.size());
     return {};
@@ -406,6 +454,7 @@ void Controller::follow_interfaces() {
     if (!published_) return;
     detach_strays();
     for (const auto& device : ports_->devices()) follow_device(device);
+    follow_routes();
 }
 
 void Controller::follow_device(const PortTable::Device& device) {
@@ -509,6 +558,7 @@ void Controller::network_changed(const net::Changes& changes) {
     asio_->tracker->on_change(changes, std::chrono::steady_clock::now());
     schedule_tracker();
     if (changes.addresses || changes.resynchronized) addresses_changed();
+    routes_changed_ |= changes.routes || changes.resynchronized;
     if (changes.links || changes.addresses || changes.resynchronized) follow_ha();
 }
 
@@ -637,14 +687,17 @@ void Controller::update_pool(std::size_t position) {
     if (decision == present) return;
     if (published_) decisions_->update(decision);
     for (const auto& line : plan::diff_decision(present, decision)) spdlog::info("{}", line);
+    const bool routes = (present.in_use > 0) != (decision.in_use > 0);
     present = std::move(decision);
     track_ha();
+    if (routes) follow_routes();
 }
 
 void Controller::tick() {
     writer_->set_controller(static_cast<std::uint32_t>(getpid()), realtime_ns());
     if (auto collected = writer_->collect(); !collected) spdlog::debug("{}", collected.error().message);
     track_ha();
+    check_routes();
     asio_->tick.expires_after(kTick);
     asio_->tick.async_wait([this](const boost::system::error_code& error) {
         if (!error) tick();
@@ -656,6 +709,7 @@ void Controller::stop() {
         ha_->stop();  // first: the other node waits for it
         asio_->ha.cancel();
     }
+    if (config_.ha.routes.on_stop == config::OnStop::kWithdraw) announcer_->withdraw_all();
     monitor_->stop();
     asio_->tick.cancel();
     asio_->tracking.cancel();
@@ -810,6 +864,8 @@ ReloadResult Controller::reload() {
     update_peers();
     node_.priority = (*config::choose_node(config_, options_.node, host_name()))->priority;
     follow_ha();
+    own_routes();
+    follow_routes();
     for (const auto& line : changed) spdlog::info("reload: {}", line);
     if (changed.empty()) spdlog::info("reload: nothing changed");
     publish_if_ready();

@@ -22,6 +22,7 @@
 #include "ctl/lbd/ha_service.h"
 #include "ctl/lbd/paths.h"
 #include "ctl/lbd/ports.h"
+#include "ctl/lbd/route_announcer.h"
 #include "ctl/net/kernel_net.h"
 #include "ctl/plan/planner.h"
 #include "dataplane/tables/writer.h"
@@ -101,6 +102,7 @@ class Controller {
     const tables::Tables& tables() const { return *tables_; }
     const std::vector<xdp::Attachment>& attachments() const { return attachments_; }
     const HaService* ha() const { return ha_.get(); }  // null without HA
+    const RouteAnnouncer& announcer() const { return *announcer_; }
 
   private:
     Controller(boost::asio::io_context& io, ControllerOptions options, config::Config config);
@@ -124,6 +126,11 @@ class Controller {
     void track_ha();
     void wait_for_ha();
     std::vector<std::string> log_role();
+
+    void own_routes();
+    bool all_attached() const;
+    void follow_routes();
+    void check_routes();
 
     plan::NodeView node_view() const;
     plan::HealthView health_view() const;
@@ -169,6 +176,9 @@ class Controller {
     std::unique_ptr<health::HealthMonitor> monitor_;
     std::vector<xdp::Attachment> attachments_;  // of ports_->devices(), by number
     std::unique_ptr<HaService> ha_;
+    std::optional<RouteAnnouncer> announcer_;
+    bool attached_ = false;        // the program is on every interface, as last looked
+    bool routes_changed_ = false;  // some route of the kernel, since routes were last looked at
 
     plan::Plan plan_;
     plan::Overrides overrides_;

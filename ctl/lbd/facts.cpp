@@ -83,6 +83,16 @@ api::HaChangeFacts change_facts(const ha::StateChange& change) {
             change.peer_priority};
 }
 
+std::optional<api::AnnounceFacts> announce_facts(const Controller& controller) {
+    const auto& announcer = controller.announcer();
+    if (!announcer.on()) return std::nullopt;
+    const auto& routes = controller.config().ha.routes;
+    api::AnnounceFacts facts{routes.table, routes.protocol, {}};
+    for (const auto& [vip, announced, reason] : announcer.vips())
+        facts.vips.push_back({vip.to_string(), announced, reason});
+    return facts;
+}
+
 std::optional<api::HaFacts> ha_facts(const Controller& controller) {
     if (!controller.ha() || !controller.ha()->configured()) return std::nullopt;
     const auto status = controller.ha()->status();
@@ -125,6 +135,7 @@ api::ControllerFacts controller_facts(const Controller& controller) {
     facts.pools = controller.plan().decisions;
     facts.ports = port_facts(controller);
     facts.ha = ha_facts(controller);
+    facts.announce = announce_facts(controller);
     for (const auto& pool : controller.config().pools)
         for (const auto& backend : pool.backends)
             facts.backends[{pool.name, backend.name}] = {next_hop_facts(controller, backend),
@@ -161,6 +172,7 @@ api::MetricsInput metrics_input(const Controller& controller) {
         input.ha = {active,           ha->transitions,           ha->adverts_sent, ha->adverts_received,
                     ha->split_brains, ha->peer_addresses_differ, ha->refused};
     }
+    if (controller.announcer().on()) input.announced_routes = controller.announcer().announced();
     input.version = FAIRLEAD_VERSION;
     input.abi = std::to_string(FL_ABI);
     return input;

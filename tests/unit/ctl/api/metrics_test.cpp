@@ -93,6 +93,15 @@ TEST(Metrics, CountsEachReasonOnce) {
     EXPECT_EQ(samples, FL_REASON_COUNT - passed_reasons + 1) << "and build_info";
 }
 
+TEST(Metrics, AnnouncedRoutesAreThereOnlyWhereTheyAreKept) {
+    MetricsInput input;
+    EXPECT_EQ(render_metrics(input).find("fairlead_announced_routes"), std::string::npos);
+    input.announced_routes = 0;
+    EXPECT_TRUE(has_line(render_metrics(input), "fairlead_announced_routes 0"));
+    input.announced_routes = 12;
+    EXPECT_TRUE(has_line(render_metrics(input), "fairlead_announced_routes 12"));
+}
+
 TEST(Metrics, HaIsThereOnlyWithHa) {
     MetricsInput input;
     EXPECT_EQ(render_metrics(input).find("fairlead_ha_"), std::string::npos);

@@ -77,8 +77,8 @@ TEST(Views, StatusHasTheDocumentedKeys) {
     const auto f = facts();
     for (const auto* known : {&f, static_cast<const ControllerFacts*>(nullptr)}) {
         const auto json = status(world, known);
-        EXPECT_EQ(keys_of(json), (Keys{"instance", "node", "version", "controller", "config", "role", "serving",
-                                       "ports", "ways", "pools", "tables", "tables_bytes", "hash_key_id"}));
+        EXPECT_EQ(keys_of(json), (Keys{"instance", "node", "version", "controller", "config", "role", "announce",
+                                       "serving", "ports", "ways", "pools", "tables", "tables_bytes", "hash_key_id"}));
         EXPECT_EQ(keys_of(json["controller"]), (Keys{"running", "state", "pid", "since", "last_seen"}));
         EXPECT_EQ(keys_of(json["role"]), (Keys{"active", "reason", "since", "priority", "peer"}));
         EXPECT_EQ(keys_of(json["serving"]), (Keys{"vips", "services", "all_down"}));
@@ -206,6 +206,17 @@ HaFacts ha_facts() {
     ha.history = {{time, "backup", "active", "silence", "no advert for the down interval", "192.0.2.3", 50},
                   {time, "initialize", "backup", "started", "started", "", 0}};
     return ha;
+}
+
+TEST(Views, AnnouncedVipsAndWhyNot) {
+    const World world;
+    auto f = facts();
+    EXPECT_TRUE(status(world, &f)["announce"].is_null());
+    f.announce = AnnounceFacts{146, 99, {{"192.0.2.10", true, "pool web"}, {"2001:db8::10", false, "no backend"}}};
+    EXPECT_EQ(status(world, &f)["announce"], Json::parse(R"({"by": "route", "table": 146, "protocol": 99, "vips": [
+                  {"vip": "192.0.2.10", "announced": true, "reason": "pool web"},
+                  {"vip": "2001:db8::10", "announced": false, "reason": "no backend"}]})"));
+    EXPECT_TRUE(status(world, nullptr)["announce"].is_null());
 }
 
 TEST(Views, HaIsNullWhereThereIsNone) {

@@ -417,6 +417,19 @@ track = { interface = 20, engine = 0, backends = "fault" }
     EXPECT_EQ(ha.track_backends, (HaPenalty{0, true}));
 }
 
+TEST(Config, RoutesAreAnnouncedWithoutVrrpToo) {
+    EXPECT_EQ(parse(kMinimal).ha.announce, Announce::kArp);
+    const auto plain = parse(std::string(kMinimal) + "[ha]\nmode = \"none\"\nannounce = \"route\"\n").ha;
+    EXPECT_EQ(plain.announce, Announce::kRoute);
+    EXPECT_EQ(plain.routes, (AnnouncedRoutes{146, 146, OnStop::kWithdraw}));
+    const auto whole = parse(std::string(kMinimal) +
+                             "[ha]\nmode = \"vrrp\"\nvrid = 1\nannounce = \"route\"\n"
+                             "route = { table = 4294967295, protocol = 99, on_stop = \"keep\" }\n")
+                           .ha;
+    EXPECT_EQ(whole.mode, HaMode::kVrrp);
+    EXPECT_EQ(whole.routes, (AnnouncedRoutes{UINT32_MAX, 99, OnStop::kKeep}));
+}
+
 // ---- which node ----
 
 Config nodes(std::initializer_list<const char*> names) {
@@ -473,6 +486,11 @@ TEST(DiffSettings, NamesEachKeyOutsidePoolsAndServices) {
                                         "[limits] pins 1048576 -> 2048", "[metrics] 127.0.0.1:9435 -> [::1]:9",
                                         "[log] level info -> debug", "hash_key_file /var/lib/fairlead/hash.key -> /k",
                                         "encap_source_prefix none -> 198.51.100.0/24"}));
+    auto routed = before;
+    routed.ha.announce = Announce::kRoute;
+    routed.ha.routes.table = 200;
+    EXPECT_EQ(diff_settings(before, routed),
+              std::vector<std::string>{"[ha] announce arp -> route (table 200, protocol 146, on stop withdraw)"});
     auto off = before;
     off.metrics.enabled = false;
     EXPECT_EQ(diff_settings(before, off), std::vector<std::string>{"[metrics] 127.0.0.1:9435 -> off"});

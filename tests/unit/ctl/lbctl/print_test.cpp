@@ -117,6 +117,22 @@ TEST(Print, StatusSaysWhatIsWrong) {
     EXPECT_TRUE(has(text, "LAST RELOAD REFUSED: the file has errors"));
 }
 
+TEST(Print, StatusSaysWhatIsAnnouncedAndWhyNot) {
+    auto status = sample_status();
+    EXPECT_FALSE(has(print_status(status), "announced"));
+    status["announce"] = Json::parse(R"({"by": "route", "table": 146, "protocol": 99, "vips": [
+        {"vip": "192.0.2.10", "announced": true, "reason": "pool web"},
+        {"vip": "2001:db8::10", "announced": false, "reason": "no backend is eligible"}]})");
+    const auto text = print_status(status);
+    EXPECT_TRUE(has(text,
+                    "\nannounced   1 of 2 VIPs, by routes of protocol 99 in table 146\n"
+                    "            2001:db8::10 NOT ANNOUNCED: no backend is eligible\n"))
+        << text;
+    const auto silent = status["announce"]["vips"][1];
+    for (int i = 0; i < 29; ++i) status["announce"]["vips"].push_back(silent);
+    EXPECT_TRUE(has(print_status(status), "\n            10 more NOT ANNOUNCED\n"));
+}
+
 TEST(Print, StatusOfWhatIsDetached) {
     auto status = sample_status();
     status["ports"][0]["attached"] = false;
