@@ -5,7 +5,7 @@ A Lab owns everything it makes: namespaces, veths, processes, pinned tables and 
 carries the lab's run id, so that labs run side by side, and all of it goes away when the context is left, whether by
 return, exception, SIGINT or SIGTERM.
 
-    external    client, balancer, master and slave on one Ethernet segment
+    external    client, balancer (or two of them, lb and lb2), master and slave on one Ethernet segment
     on-master   client, master and slave; balancers run on master and slave themselves
 
 With router=True the client sits on a network of its own behind a router; with narrow=BYTES behind two, and the link
@@ -45,7 +45,8 @@ BPFFS = Path("/sys/fs/bpf")
 VIP4 = "192.0.2.10"
 VIP6 = "2001:db8::10"
 # Node: last part of its IPv4 address in 192.0.2.0/24 and of its IPv6 address in 2001:db8::/64.
-HOSTS = {"router": (1, "1"), "lb": (2, "2"), "far": (3, "3"), "master": (11, "11"), "slave": (12, "12"), "client": (100, "100")}
+HOSTS = {"router": (1, "1"), "lb": (2, "2"), "far": (3, "3"), "lb2": (4, "4"),
+         "master": (11, "11"), "slave": (12, "12"), "client": (100, "100")}
 REMOTE_CLIENT4, REMOTE_GATEWAY4 = "198.51.100.100", "198.51.100.1"
 REMOTE_CLIENT6, REMOTE_GATEWAY6 = "2001:db8:1::100", "2001:db8:1::1"
 # The second network of a lab: between two routers, or of the backends' own. Hosts keep the last part of their address.
@@ -218,18 +219,19 @@ class Lab:
     """See the module's text. Not for use from several threads, except the run and popen of its nodes."""
 
     def __init__(self, run_id=None, topology="external", router=False, steering=None, narrow=None, two_networks=False,
-                 mtu=1500):
+                 mtu=1500, balancers=1):
         if topology not in ("external", "on-master"):
             raise ValueError(topology)
         self.run_id = str(run_id or os.getpid())
         self.topology, self.routed = topology, bool(router or narrow)
         self.narrow, self.two_networks, self.mtu = narrow, two_networks, mtu
-        names = ["sw", "client", "master", "slave"] + (["lb"] if topology == "external" else [])
+        names = ["sw", "client", "master", "slave"]
+        names += ["lb", "lb2"][:balancers] if topology == "external" else []
         names += ["router"] if self.routed or two_networks else []
         names += ["far"] if narrow else []
         self.nodes = {name: Node(self, name) for name in names}
         # Nodes whose eth0 may carry an XDP program that transmits; the others may still carry one that only passes.
-        self.steering = steering or (["lb"] if topology == "external" else ["master", "slave"])
+        self.steering = steering or (["lb", "lb2"][:balancers] if topology == "external" else ["master", "slave"])
         self.folder = None
         self.processes, self.instances = [], []
         self._macs, self._old_handlers, self._stale = {}, {}, True
@@ -371,7 +373,7 @@ class Lab:
     def _prepare_xdp(self, interface="eth0", names=()):
         """What native XDP on veth needs of the other end (real network cards need none of it)."""
         pass_object = self.compile("pass", PASS_PROGRAM)
-        for name in names or [n for n in ("lb", "master", "slave") if n in self.nodes]:
+        for name in names or [n for n in ("lb", "lb2", "master", "slave") if n in self.nodes]:
             peer = self.nodes[name].peer(interface)
             if interface != "eth0" and name != "lb":
                 continue
