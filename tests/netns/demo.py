@@ -15,8 +15,10 @@ import time
 from collections import Counter
 
 import lab as labs
-from lab import LabError, Lab, Lbd, make_config, wait_for
-from load import HANG_LIMIT, Load
+from lab import LabError, Lbd, make_config, wait_for
+from load import Load
+from pair_demo import PairDemo
+from screen import Show, Window
 
 INTERVAL_MS, TIMEOUT_MS, FALL, RISE = 200, 150, 2, 2
 SLACK_MS = 200  # what the machine may add to the detection itself
@@ -25,76 +27,14 @@ REFUSAL_LIMIT_MS = 1000
 OBSERVE_S = 1.0  # how long each state is watched after it was reached
 
 
-class Screen:
-    """What the person at the terminal sees."""
+class Demo(Show):
+    """The front-end nodes fail."""
 
-    def __init__(self, quiet):
-        self.quiet, self.step = quiet, 0
-        self.colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    TIERS = "Master is tier 0, Slave tier 1"
 
-    def paint(self, code, text):
-        return f"\033[{code}m{text}\033[0m" if self.colour else text
-
-    def write(self, text=""):
-        if not self.quiet:
-            print(text, flush=True)
-
-    def head(self, text):
-        self.step += 1
-        self.write(f"\n{self.paint('1;36', f'── {self.step}. {text} ' + '─' * max(3, 100 - len(text)))}")
-
-    def say(self, text):
-        self.write(f"   {text}")
-
-    def good(self, text):
-        self.write(f"   {self.paint('32', '✔')} {text}")
-
-    def bad(self, text):
-        self.write(f"   {self.paint('1;31', '✘')} {text}")
-
-    def command(self, command, output):
-        self.write(f"   {self.paint('1', '$ ' + command)}")
-        for line in output.rstrip().splitlines():
-            self.write(f"     {line}")
-
-
-class Window:
-    """From a fault (or a return) to the switch-over that follows."""
-
-    def __init__(self, fault, switch):
-        self.fault, self.switch = fault, switch
-
-    @property
-    def milliseconds(self):
-        return round((self.switch - self.fault) * 1000)
-
-    def covers(self, record):
-        def is_open_at(moment):
-            return record.begin <= moment <= record.end
-        return is_open_at(self.fault) or is_open_at(self.switch) or self.fault <= record.begin <= self.switch
-
-
-class Demo:
     def __init__(self, options):
-        self.options = options
-        self.family = 6 if options.ipv6 else 4
-        self.vip = labs.VIP6 if options.ipv6 else labs.VIP4
-        self.screen = Screen(options.json)
-        self.lab = self.load = None
-        self.servers, self.balancers, self.windows, self.faults = {}, [], {}, []
+        super().__init__(options)
         self.both_down_ms, self.failed_unnoticed, self.handed_over = None, 0, Counter()
-
-    # --- claims ---
-
-    def claim(self, holds, text):
-        (self.screen.good if holds else self.screen.bad)(text)
-        if not holds:
-            self.faults.append(text)
-
-    @property
-    def active(self):
-        """The balancer that holds the VIP."""
-        return self.balancers[0]
 
     def total(self, name, **labels):
         return sum(b.metrics().total(name, **labels) for b in self.balancers)
@@ -122,41 +62,19 @@ class Demo:
 
     # --- steps ---
 
-    def run(self):
-        options = self.options
-        with Lab(f"demo{os.getpid()}", topology=options.topology) as self.lab:
-            self.prepare()
-            self.start_balancers()
-            self.all_well()
-            self.fail_process()
-            self.fail_link()
-            records = self.load.stop()
-            self.both_down()
-            result = self.account(records)
-            if options.stay:
-                self.stay()
-        self.screen.write(f"\n   Everything removed. {self.screen.paint('1;31' if self.faults else '1;32', self.verdict())}")
-        print(json.dumps(result), flush=True)
-        return 1 if self.faults else 0
-
-    def verdict(self):
-        return f"The demonstration failed: {'; '.join(self.faults)}" if self.faults else "All claims hold."
+    def steps(self):
+        self.prepare()
+        self.start_balancers()
+        self.all_well()
+        self.fail_process()
+        self.fail_link()
+        records = self.load.stop()
+        self.both_down()
+        return self.account(records)
 
     def prepare(self):
-        options, screen = self.options, self.screen
-        screen.head(f"The machines: {options.topology}, {options.forward}, IPv{self.family}")
-        for node in self.lab.nodes.values():
-            if node.name != "sw":
-                holds = {"client": "clients", "lb": "Fairlead", "router": "router"}.get(node.name, "nginx")
-                if options.topology == "on-master" and node.name in ("master", "slave"):
-                    holds += " and Fairlead"
-                screen.say(f"{node.name:8}{node.address(self.family):18}{holds:22}network namespace {node.namespace}")
-        screen.say(f"{'VIP':8}{self.vip:18}port 80; Master is tier 0, Slave tier 1")
-        for name in ("master", "slave"):
-            self.servers[name] = self.lab.nginx(self.lab.nodes[name])
-        for node, output in labs.each_setup(self.lab, options.forward, (self.family,)):
-            screen.command(f"scripts/frontend-setup {options.forward} {self.vip}   (on {node.name})", output)
-        if options.topology == "external":
+        super().prepare()
+        if self.options.topology == "external":
             self.check_that_only_fairlead_can_forward()
 
     def check_that_only_fairlead_can_forward(self):
@@ -186,14 +104,12 @@ class Demo:
         if self.options.topology == "on-master":
             self.place_vip(self.lab.master)
         self.show("status", "services", "backends")
-        client = self.lab.client.address(self.family)
-        source, target = (f"[{client}]:40000", f"[{self.vip}]:80") if self.family == 6 else \
-                         (f"{client}:40000", f"{self.vip}:80")
-        screen.command(f"lbctl explain {source} {target}", self.active.lbctl("explain", source, target).stdout)
+        words = self.explained(40000)
+        screen.command(f"lbctl {' '.join(words)}", self.active.lbctl(*words).stdout)
 
     def place_vip(self, node):
-        """This version has no election between the nodes: here the client's neighbour entry says who holds the VIP."""
-        self.screen.say(f"(no high availability yet: the demo itself puts the VIP on {node.name})")
+        """Without [ha] nothing elects: the client's neighbour entry says who holds the VIP."""
+        self.screen.say(f"(without [ha], which --pair shows: the demo itself puts the VIP on {node.name})")
         self.lab.client.run("ip", "neigh", "replace", self.vip, "lladdr", node.mac, "dev", "eth0", "nud", "permanent")
 
     def all_well(self):
@@ -202,7 +118,7 @@ class Demo:
         begin = time.monotonic()
         time.sleep(2 * OBSERVE_S)
         records = [r for r in self.load.records() if r.begin >= begin]
-        served = {name: sum(r.server == name for r in records) for name in ("master", "slave")}
+        served = self.served_by(records)
         self.claim(records and all(r.result == "ok" for r in records), f"{len(records)} requests, none failed")
         self.claim(served["slave"] == 0, f"all were served by Master ({served['master']})")
         self.show("status", "backends")
@@ -228,7 +144,7 @@ class Demo:
         return self.hand_over if self.options.topology == "on-master" else None
 
     def hand_over(self):
-        """Master took the VIP down with it; what an election will do is done here when Slave's checks say so."""
+        """Master took the VIP down with it; what an election does is done here when Slave's checks say so."""
         self.balancers.reverse()
 
         def scrape_once_master_is_down():
@@ -287,24 +203,12 @@ class Demo:
         self.show("status", "services", "backends", "counters")
 
     def account(self, records):
-        screen = self.screen
-        screen.head("The account")
-        failures = [r for r in records if r.result != "ok"]
-        detection = [r for r in failures if any(w.covers(r) for w in self.windows.values())]
-        failed = len(failures) - len(detection)
-        for record in [r for r in failures if r not in detection][:5]:
-            screen.bad(f"failed outside of all windows: {record}")
-        served = {name: sum(r.server == name for r in records) for name in ("master", "slave")}
-        screen.say(f"{len(records)} requests: {served['master']} served by Master, {served['slave']} by Slave, "
-                   f"{len(detection)} failed while a fault was noticed, {failed} otherwise")
-        for name, window in self.windows.items():
-            inside = sum(window.covers(r) for r in detection)
-            screen.say(f"{name:14}{window.milliseconds:5} ms, {inside:3} requests failed in it")
-        self.claim(failed == 0, "no request failed outside of a detection window")
+        self.screen.head("The account")
+        detection, other = self.told_apart(records)
         for name in ("master", "slave"):
-            self.compare_counters(name, len(failures) + self.failed_unnoticed)
-        return {"engine": f"xdp-{self.active.attached_mode()}", "requests": len(records), "failed": failed,
-                "failed_during_detection": len(detection), "served_by": served,
+            self.compare_counters(name, len(detection) + len(other) + self.failed_unnoticed)
+        return {"engine": f"xdp-{self.active.attached_mode()}", "requests": len(records), "failed": len(other),
+                "failed_during_detection": len(detection), "served_by": self.served_by(records),
                 "failover_ms": {name: self.windows[name].milliseconds for name in ("process", "link")},
                 "both_down_refused_ms": self.both_down_ms,
                 "xdp_packets": sum(self.counted("backend_packets_total", name) for name in self.servers)}
@@ -317,33 +221,27 @@ class Demo:
         self.claim(seen <= syns <= seen + 2 * failures and packets >= 3 * seen,
                    f"{name}: nginx saw {seen} requests; the program counted {syns} connections, {packets} packets")
 
-    def stay(self):
+    def make_whole(self):
         for node in (self.lab.master, self.lab.slave):
             self.lab.mend_link(node)
         for server in self.servers.values():
             if not server.process.alive():
                 server.start()
         self.active.wait_up(master=True, slave=True)
-        screen = self.screen
-        screen.head("Yours to try; Ctrl-C ends it and removes everything")
-        screen.say(f"nsenter --net={self.lab.client.path} curl {labs.http_url(self.vip)}")
-        screen.say(f"nsenter --net={self.active.node.path} {labs.LBCTL} --instance {self.active.instance} backends")
-        try:
-            while True:
-                time.sleep(3600)
-        except KeyboardInterrupt:
-            pass
 
 
 def main():
     parser = argparse.ArgumentParser(
         prog="scripts/demo", description="Real HTTP requests through a Fairlead VIP in network namespaces, while the "
-        "front-end nodes fail and come back. Needs root. Everything it makes is removed at the end.",
+        "front-end nodes fail and come back; with --pair, a download through a VIP that two balancers share, while the "
+        "active one dies. Needs root. Everything it makes is removed at the end.",
         epilog="The last line is one JSON object. Its `requests` are those up to the step in which both nodes are "
         "down; those of that step are all refused, and counted by themselves. Exit status: 0 all claims hold, 1 not, "
         "2 the demonstration could not be set up or driven.")
+    parser.add_argument("--pair", action="store_true",
+                        help="two balancers and one VIP (VRRP): the node of the active one dies, and comes back")
     parser.add_argument("--topology", choices=["external", "on-master"], default="external",
-                        help="balancer on a node of its own (default), or on Master and Slave themselves")
+                        help="balancers on nodes of their own (default), or on Master and Slave themselves")
     parser.add_argument("--forward", choices=["l2dsr", "ipip"], default="l2dsr",
                         help="how packets reach the nodes (default: l2dsr)")
     parser.add_argument("--ipv6", action="store_true", help="VIP and nodes by IPv6")
@@ -355,7 +253,7 @@ def main():
         print(f"scripts/demo: {'missing: ' + missing if missing else 'needs root'}", file=sys.stderr)
         return 2
     try:
-        return Demo(options).run()
+        return (PairDemo if options.pair else Demo)(options).run()
     except (LabError, OSError, RuntimeError) as error:
         print(f"scripts/demo: {error}", file=sys.stderr)
         return 2

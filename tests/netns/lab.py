@@ -10,7 +10,8 @@ return, exception, SIGINT or SIGTERM.
 
 With router=True the client sits on a network of its own behind a router; with narrow=BYTES behind two, and the link
 between these carries no larger packets. With two_networks=True the balancer has a second interface, eth1, to a network
-of the backends' own, and a router takes their answers back to the client's.
+of the backends' own, and a router takes their answers back to the client's. With pair=True there are two balancers in
+the topology `external`, lb and lb2; `on-master` has two in any case.
 """
 
 import contextlib
@@ -45,8 +46,8 @@ BPFFS = Path("/sys/fs/bpf")
 VIP4 = "192.0.2.10"
 VIP6 = "2001:db8::10"
 # Node: last part of its IPv4 address in 192.0.2.0/24 and of its IPv6 address in 2001:db8::/64.
-HOSTS = {"router": (1, "1"), "lb": (2, "2"), "far": (3, "3"), "lb2": (4, "4"),
-         "master": (11, "11"), "slave": (12, "12"), "client": (100, "100")}
+HOSTS = {"router": (1, "1"), "lb": (2, "2"), "far": (3, "3"), "lb2": (4, "4"), "master": (11, "11"), "slave": (12, "12"),
+         "client": (100, "100")}
 REMOTE_CLIENT4, REMOTE_GATEWAY4 = "198.51.100.100", "198.51.100.1"
 REMOTE_CLIENT6, REMOTE_GATEWAY6 = "2001:db8:1::100", "2001:db8:1::1"
 # The second network of a lab: between two routers, or of the backends' own. Hosts keep the last part of their address.
@@ -219,19 +220,19 @@ class Lab:
     """See the module's text. Not for use from several threads, except the run and popen of its nodes."""
 
     def __init__(self, run_id=None, topology="external", router=False, steering=None, narrow=None, two_networks=False,
-                 mtu=1500, balancers=1):
+                 mtu=1500, pair=False):
         if topology not in ("external", "on-master"):
             raise ValueError(topology)
         self.run_id = str(run_id or os.getpid())
         self.topology, self.routed = topology, bool(router or narrow)
         self.narrow, self.two_networks, self.mtu = narrow, two_networks, mtu
-        names = ["sw", "client", "master", "slave"]
-        names += ["lb", "lb2"][:balancers] if topology == "external" else []
+        balancers = ["master", "slave"] if topology == "on-master" else ["lb", "lb2"] if pair else ["lb"]
+        names = ["sw", "client", *dict.fromkeys(["master", "slave", *balancers])]
         names += ["router"] if self.routed or two_networks else []
         names += ["far"] if narrow else []
         self.nodes = {name: Node(self, name) for name in names}
         # Nodes whose eth0 may carry an XDP program that transmits; the others may still carry one that only passes.
-        self.steering = steering or (["lb", "lb2"][:balancers] if topology == "external" else ["master", "slave"])
+        self.steering = steering or balancers
         self.folder = None
         self.processes, self.instances = [], []
         self._macs, self._old_handlers, self._stale = {}, {}, True
@@ -426,6 +427,12 @@ class Lab:
             self._macs[node.name, interface] = links[0]["address"]
         return self._macs[node.name, interface]
 
+    def share_hash_key(self):
+        """The key that all balancers of the lab hash with: with [ha], lbd makes none of its own."""
+        key = self.folder / "hash.key"
+        key.write_text("00112233445566778899aabbccddeeff\n")
+        key.chmod(0o600)
+
     def replace_interface(self, node):
         """Pulls the node's network card out and puts in another, with the same name and addresses."""
         self.sw.run("ip", "link", "delete", node.peer())
@@ -435,10 +442,10 @@ class Lab:
 
     def cut_link(self, node):
         """The switch stops forwarding to and from the node: silence, with the carrier still there."""
-        self.sw.run("bridge", "link", "set", "dev", f"p-{node.name}", "state", "0")
+        self.sw.run("bridge", "link", "set", "dev", node.peer(), "state", "0")
 
     def mend_link(self, node):
-        self.sw.run("bridge", "link", "set", "dev", f"p-{node.name}", "state", "3")
+        self.sw.run("bridge", "link", "set", "dev", node.peer(), "state", "3")
 
     def capture(self, node, expression, interface="eth0"):
         """Starts tcpdump; the process is ready when this returns. Read it with `packets(process)`."""

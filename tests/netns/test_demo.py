@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from lab import HERE, PYTHON, wait_for
+from lab import HERE, PYTHON, Nginx, wait_for
+from pair_demo import TAKEOVER_LIMIT_MS
 
 LIMIT_MS = 200 * 2 + 150 + 200
 
@@ -45,6 +46,25 @@ def test_demo(options):
     assert result["xdp_packets"] > 3 * result["requests"] * 0.9
     assert 0 < result["failover_ms"]["process"] <= LIMIT_MS and 0 < result["failover_ms"]["link"] <= LIMIT_MS
     assert 0 <= result["both_down_refused_ms"] <= 1000
+    assert not leftovers(process.pid)
+
+
+@pytest.mark.parametrize("options", [["--topology", "external"], ["--topology", "on-master"]],
+                         ids=lambda options: options[-1])
+def test_pair(options):
+    process = start("--pair", "--json", *options)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, output + errors
+    assert len(output.splitlines()) == 1
+    result = json.loads(output)
+    assert result["topology"] == options[-1] and result["engine"] == "xdp-native" and result["failed"] == 0
+    assert result["requests"] > 100 and min(result["served_by"].values()) > 50
+    assert result["requests"] == sum(result["served_by"].values()) + result["failed_during_detection"]
+    assert 0 < result["takeover_ms"] <= TAKEOVER_LIMIT_MS
+    assert result["windows_ms"].keys() == {"death", "return"}
+    download = result["download"]
+    assert download["checksum_right"] and download["connections"] == 1 and download["server"] == "slave"
+    assert 0 < download["bytes_at_death"] < download["bytes"] == Nginx.LARGE_BYTES
     assert not leftovers(process.pid)
 
 

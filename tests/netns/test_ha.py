@@ -19,9 +19,7 @@ def neighbour(node, address):
 
 def pair(bench, head=HA, nodes=None, start=True):
     lab = bench.served(topology="on-master", families=(4,), start=False, head=head, nodes=nodes or NODES)
-    key = lab.folder / "hash.key"
-    key.write_text("00112233445566778899aabbccddeeff\n")
-    key.chmod(0o600)
+    lab.share_hash_key()
     for lbd in lab.lbds.values() if start else []:
         lbd.start()
     for lbd in lab.lbds.values() if start else []:

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demonstration behind scripts/demo --pair: a download through a VIP that two balancers share. The node of the active
+one dies, and comes back; the download goes on, and so do new requests. Time is judged as in demo.py."""
+
+import hashlib
+import json
+import os
+import time
+
+import lab as labs
+from lab import Lab, Lbd, make_config, wait_for
+from load import Load
+from screen import Show, Window
+
+ADVERT_MS = 100
+HA = f'[ha]\nmode = "vrrp"\nvrid = 51\nadvert_interval = "{ADVERT_MS}ms"\n'
+# Silence is noticed after three to four adverts; the rest is for the machine.
+TAKEOVER_LIMIT_MS = 4 * ADVERT_MS + 300
+OBSERVE_S = 1.0  # how long each state is watched after it was reached
+RATE = 1_500_000  # bytes a second: the download lasts longer than death and return
+FIRST_PORT = 40000
+DOWNLOADER = "slave"  # the front-end node that the download comes from: it survives in either topology
+# What the client would take ahead of a program that reads slowly is as much as the whole file: a connection that has
+# nothing to carry any more would prove nothing.
+SMALL_BUFFER = {"net.ipv4.tcp_rmem": "4096 32768 32768"}
+
+
+class PairDemo(Show):
+    """The balancers fail."""
+
+    TIERS = "Master and Slave are both tier 0"
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.curl = None
+        self.takeover_ms = self.bytes_at_death = self.port = None
+
+    def make_lab(self):
+        return Lab(f"demo{os.getpid()}", topology=self.options.topology, pair=True)
+
+    def steps(self):
+        self.prepare()
+        self.start_balancers()
+        self.start_download()
+        self.death()
+        self.comes_back()
+        download = self.finish_download()
+        return self.account(self.load.stop(), download)
+
+    # --- who has which role, on every screen ---
+
+    def is_active(self, balancer):
+        # `status` has an exit code of its own where lbd is dead.
+        return balancer.lbctl_json("status", check=False)["role"]["active"]
+
+    def screens(self, balancer):
+        """What each screen says about the role: [active or not]. Without its lbd a node has one screen."""
+        said = [self.is_active(balancer)]
+        if balancer.process.alive():
+            said += [balancer.lbctl_json("ha")["ha"]["active"], balancer.metrics().total("ha_role") == 1]
+        return said
+
+    def show_roles(self):
+        for balancer in self.balancers:
+            name = balancer.node.name
+            lines = balancer.lbctl("status", check=False).stdout.splitlines()
+            self.screen.command(f"lbctl status | grep -E 'controller|role|peer'   (on {name})", "\n".join(
+                line for line in lines if line.startswith(("controller", "role", "peer"))))
+            if balancer.process.alive():
+                self.screen.command(f"lbctl ha   (on {name})", balancer.lbctl("ha").stdout)
+                self.screen.command(f"curl -s http://127.0.0.1:9435/metrics | grep ^fairlead_ha_role   (on {name})", "\n".join(
+                    line for line in balancer.metrics_text().splitlines() if line.startswith("fairlead_ha_role")))
+        active, other = self.balancers
+        said = {balancer.node.name: self.screens(balancer) for balancer in self.balancers}
+        self.claim(all(said[active.node.name]) and not any(said[other.node.name]),
+                   f"{active.node.name} is active and {other.node.name} is not, on every screen")
+        mac = self.lab.client.run("ip", "neigh", "show", self.vip).stdout
+        self.claim(active.node.mac in mac, f"the client's neighbour entry of the VIP is {active.node.name}'s MAC")
+
+    # --- steps ---
+
+    def start_balancers(self):
+        lab, screen = self.lab, self.screen
+        screen.head("Two balancers start, with one file for both")
+        lab.share_hash_key()
+        check = {"interval": "200ms", "timeout": "150ms", "rise": 2, "fall": 2}
+        backends = [{"name": name, "address": lab.nodes[name].address(self.family)} for name in ("master", "slave")]
+        config = make_config(lab, self.options.forward, self.family, check=check, backends=backends, head=HA,
+                             nodes={lab.steering[0]: {"priority": 150}})
+        screen.command("cat fairlead.toml", config)
+        self.balancers = [Lbd(lab, lab.nodes[name], config) for name in lab.steering]
+        for balancer in self.balancers:
+            balancer.start(wait=False)
+        for balancer in self.balancers:
+            balancer.wait_ready()
+            balancer.wait_up(master=True, slave=True)
+        self.wait_roles()
+        labs.curl(lab.client, self.vip)  # so that the client has asked for the VIP's MAC
+        self.show_roles()
+
+    def wait_roles(self):
+        active, other = self.balancers
+        wait_for(lambda: self.is_active(active) and not self.is_active(other), f"{active.node.name} to be active")
+
+    def start_download(self):
+        screen, lab = self.screen, self.lab
+        screen.head(f"A download of {labs.Nginx.LARGE_BYTES >> 20} MiB at {RATE / 1e6} MB/s, and new requests beside it")
+        self.port = next(port for port in range(FIRST_PORT, FIRST_PORT + 100)
+                         if self.chosen(self.active, port) == DOWNLOADER)
+        words = self.explained(self.port)
+        for balancer in self.balancers:
+            screen.command(f"lbctl {' '.join(words)}   (on {balancer.node.name})",
+                           balancer.lbctl(*words, check=False).stdout)
+        self.claim(self.chosen(self.balancers[1], self.port) == DOWNLOADER,
+                   f"both balancers choose {DOWNLOADER} for it, and share no state")
+        lab.client.sysctl(**SMALL_BUFFER)
+        self.curl = lab.client.popen("download", "curl", "-sS", "-g", "--fail", "--max-time", 60, "--limit-rate", RATE,
+                                     "--local-port", self.port, "-o", self.target, "-w", "%{json}",
+                                     labs.http_url(self.vip, path="/large"))
+        self.load = Load(lab, lab.client, self.vip)
+        begin = time.monotonic()
+        time.sleep(OBSERVE_S)
+        records = [r for r in self.load.records() if r.begin >= begin]
+        self.claim(records and all(r.result == "ok" for r in records), f"{len(records)} requests, none failed")
+        self.claim(min(self.served_by(records).values()) > 0, "Master and Slave have both served")
+        screen.say(f"{self.downloaded() / 1e6:.1f} MB downloaded so far")
+
+    def chosen(self, balancer, port):
+        """The backend that a balancer would steer the client's connection from this port to."""
+        # Of an inactive node it is no success.
+        answer = json.loads(balancer.lbctl("-o", "json", *self.explained(port), check=False).stdout)
+        return answer["backend"]["name"]
+
+    @property
+    def target(self):
+        return self.lab.folder / "download"
+
+    def downloaded(self):
+        return self.target.stat().st_size if self.target.exists() else 0
+
+    def death(self):
+        dead, successor = self.balancers
+        name = dead.node.name
+        self.screen.head(f"The node {name} dies: its link is cut, lbd is killed")
+        self.lab.cut_link(dead.node)
+        fault, self.bytes_at_death = time.monotonic(), self.downloaded()
+        dead.process.kill()
+        if name in self.servers:
+            self.servers[name].stop()
+        wait_for(lambda: self.is_active(successor), f"{successor.node.name} to take over")
+        if name in self.servers:
+            successor.wait_up(master=False, slave=True)  # until then some requests still go to the dead node
+        self.balancers.reverse()
+        self.takeover_ms = round((wait_for(lambda: self.load.first(fault), "an answer").end - fault) * 1000)
+        self.observe("death", fault)
+        self.claim(self.takeover_ms <= TAKEOVER_LIMIT_MS,
+                   f"first answer to a new request {self.takeover_ms} ms after the death, within {TAKEOVER_LIMIT_MS} ms")
+        self.claim(self.curl.alive() and self.downloaded() > self.bytes_at_death,
+                   f"the download goes on: {self.bytes_at_death / 1e6:.1f} MB then, {self.downloaded() / 1e6:.1f} MB now")
+        self.show_roles()
+
+    def observe(self, name, fault):
+        """Notes the window that ends now, and watches what comes after it."""
+        since = time.monotonic()
+        window = self.windows[name] = Window(fault, wait_for(lambda: self.load.first(since), "an answer").end)
+        time.sleep(OBSERVE_S)
+        after = [r for r in self.load.records() if r.begin > window.switch]
+        self.claim(after and all(r.result == "ok" for r in after), f"{len(after)} requests since, none failed")
+
+    def comes_back(self):
+        stood_in, back = self.balancers
+        name = back.node.name
+        self.screen.head(f"{name} comes back, as after a reboot: it takes over once its checks have spoken")
+        labs.forget_instance(back.instance)  # nothing pinned outlives a reboot
+        fault = time.monotonic()
+        self.lab.mend_link(back.node)
+        if name in self.servers:
+            self.servers[name].start()
+        back.start()
+        for balancer in self.balancers:
+            balancer.wait_up(master=True, slave=True)
+        self.balancers.reverse()
+        self.wait_roles()
+        self.observe("return", fault)
+        self.show_roles()
+        self.screen.command(f"lbctl ha history   (on {stood_in.node.name})", stood_in.lbctl("ha", "history").stdout)
+
+    def finish_download(self):
+        self.screen.head("The download ends")
+        self.curl.popen.wait(60)
+        said = json.loads(self.curl.output().splitlines()[-1])
+        right = hashlib.sha256(self.target.read_bytes()).hexdigest() == self.servers[DOWNLOADER].large_sha256
+        self.claim(self.curl.popen.returncode == 0 and said["http_code"] == 200 and right,
+                   f"{said['size_download'] / 1e6:.1f} MB in {said['time_total']:.1f} s, and the checksum is right")
+        self.claim(said["num_connects"] == 1 and said["local_port"] == self.port,
+                   f"all of it came over one connection, from port {said['local_port']}")
+        return {"bytes": said["size_download"], "bytes_at_death": self.bytes_at_death, "checksum_right": right,
+                "seconds": said["time_total"], "connections": said["num_connects"], "server": DOWNLOADER}
+
+    def account(self, records, download):
+        self.screen.head("The account")
+        detection, other = self.told_apart(records)
+        if self.options.topology == "external":  # else slots move to the front-end that comes back, and with them requests
+            self.claim(not any(self.windows["return"].covers(r) for r in detection), "none failed in the return")
+        return {"topology": self.options.topology, "engine": f"xdp-{self.active.attached_mode()}",
+                "requests": len(records), "failed": len(other), "failed_during_detection": len(detection),
+                "served_by": self.served_by(records), "takeover_ms": self.takeover_ms,
+                "windows_ms": {name: window.milliseconds for name, window in self.windows.items()},
+                "download": download}
+
+    def make_whole(self):
+        """Nothing is broken at the end."""
