@@ -12,7 +12,8 @@
 namespace fairlead {
 namespace {
 
-// IPv4 if the interface has an address of it: the configured one, else the first. Else the link-local IPv6 address.
+// Of a family that VIPs have, since an advert names those of its family and must name one: IPv4 first, the configured
+// address, else the first of the interface; then the link-local IPv6 address.
 std::optional<IpAddress> advert_source(const HaWorld& world, const net::Link& link, const std::set<IpAddress>& vips) {
     std::optional<IpAddress> v4, v6;
     for (const auto& [ifindex, address, length] : world.network.addresses()) {
@@ -20,7 +21,12 @@ std::optional<IpAddress> advert_source(const HaWorld& world, const net::Link& li
         if (address.is_v4() && (!v4 || address == world.node.address)) v4 = address;
         if (address.is_v6() && address.is_link_local() && !v6) v6 = address;
     }
-    return v4 ? v4 : v6;
+    const auto has = [&](bool family_v4) {
+        return vips.empty() ||
+               std::any_of(vips.begin(), vips.end(), [&](const auto& vip) { return vip.is_v4() == family_v4; });
+    };
+    if (v4 && has(true)) return v4;
+    return v6 && has(false) ? v6 : std::nullopt;
 }
 
 ha::VrrpSocketOptions socket_options(const HaWorld& world, const net::Link& link, const IpAddress& source) {
@@ -46,7 +52,8 @@ Result<ha::HaGroup> make_ha_group(const HaWorld& world) {
     const auto* first = world.network.link(name);
     if (!first) return fail("interface " + name + " is not there", ENODEV);
     const auto source = advert_source(world, *first, vips);
-    if (!source) return fail("interface " + first->name + " has no address to send adverts from", EADDRNOTAVAIL);
+    if (!source)
+        return fail("interface " + first->name + " has no address to send adverts of these VIPs from", EADDRNOTAVAIL);
 
     ha::HaGroup group;
     group.name = "all";

@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from lab import VIP4, curl, wait_for
+from lab import VIP4, VIP6, curl, wait_for
 
 HA = '[ha]\nmode = "vrrp"\nvrid = 51\nadvert_interval = "100ms"\n'
 NODES = {"master": {"priority": 150}}
@@ -17,8 +17,8 @@ def neighbour(node, address):
     return rows[0].get("lladdr") if rows else None
 
 
-def pair(bench, head=HA, nodes=None, start=True):
-    lab = bench.served(topology="on-master", families=(4,), start=False, head=head, nodes=nodes or NODES)
+def pair(bench, head=HA, nodes=None, start=True, family=4):
+    lab = bench.served(topology="on-master", families=(family,), start=False, head=head, nodes=nodes or NODES)
     lab.share_hash_key()
     for lbd in lab.lbds.values() if start else []:
         lbd.start()
@@ -94,6 +94,18 @@ def test_failover_and_reload(served):
     assert ha(master)["handed_over"]
     slave.lbctl("failover")
     wait_active(served, "master")
+
+
+def test_vips_of_ipv6_alone(bench):
+    """The nodes have IPv4 addresses, but an advert from one could name no VIP."""
+    lab = pair(bench, family=6)
+    wait_active(lab, "master")
+    assert curl(lab.client, VIP6) == "master" and neighbour(lab.client, VIP6) == lab.master.mac
+    assert ha(lab.lbds["slave"])["peer"]["address"].startswith("fe80::")
+    lab.lbds["master"].lbctl("failover")
+    wait_active(lab, "slave")
+    wait_for(lambda: neighbour(lab.client, VIP6) == lab.slave.mac, "the client to know the slave")
+    assert curl(lab.client, VIP6) == "master"
 
 
 def test_external_mode(bench):

@@ -238,7 +238,7 @@ def edge(bench):
     """Two balancers that announce by BIRD, a router that spreads by ECMP, a client behind it."""
     if not shutil.which("bird"):
         pytest.skip("missing: bird")
-    lab = bench.lab(router=True, balancers=2)
+    lab = bench.lab(router=True, pair=True)
     lab.router.sysctl(**{"net.ipv4.fib_multipath_hash_policy": 1, "net.ipv6.fib_multipath_hash_policy": 1})
     (lab.folder / "hash.key").write_text("00112233445566778899aabbccddeeff\n")
     (lab.folder / "hash.key").chmod(0o600)
