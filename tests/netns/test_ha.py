@@ -5,8 +5,10 @@ import json
 import signal
 import time
 
+import frames
 import pytest
-from lab import VIP4, VIP6, curl, wait_for
+from lab import ROOT, VIP4, VIP6, curl, forget_instance, setup_backends, wait_for
+from steering import mac_bytes
 
 HA = '[ha]\nmode = "vrrp"\nvrid = 51\nadvert_interval = "100ms"\n'
 NODES = {"master": {"priority": 150}}
@@ -126,3 +128,73 @@ def test_needs_the_hash_key(bench):
     lbd = lab.lbds["master"]
     with pytest.raises(Exception, match="hash key"):
         lbd.start()
+
+
+# --- The shipped file for the balancer on the Master ---
+
+PORTS = (9869, 2633, 8080)
+
+
+def who_answers_arp(lab):
+    """The MACs of all who answer a question for the VIP within a quarter of a second."""
+    with lab.client.cable() as cable:
+        cable.send(frames.arp_request(mac_bytes(lab.client.mac), lab.client.v4, VIP4))
+        time.sleep(0.25)
+        replies = [frame for frame in cable.seen() if frames.ethertype_of(frame) == frames.ETHERTYPE_ARP
+                   and frame[20:22] == b"\0\2" and frame[28:32] == frames.packed(VIP4)]
+    return [frame[22:28] for frame in replies]
+
+
+@pytest.fixture
+def shipped(bench):
+    """config/lb-on-master.toml as it is, on both nodes; only the hash key's place is the lab's."""
+    lab = bench.lab(topology="on-master")
+    lab.servers = {name: lab.nginx(lab.nodes[name], ports=PORTS) for name in ("master", "slave")}
+    setup_backends(lab, "l2dsr", (4,))
+    lab.share_hash_key()
+    bench.balance(lab, f'hash_key_file = "{lab.folder}/hash.key"\n' + (ROOT / "config/lb-on-master.toml").read_text())
+    wait_active(lab, "master")
+    return lab
+
+
+def test_on_master_the_vip_is_on_both_and_one_answers_for_it(shipped):
+    for name in ("master", "slave"):
+        node = shipped.nodes[name]
+        assert VIP4 in node.run("ip", "-o", "addr", "show", "dev", "lo").stdout
+        assert "ready" in shipped.frontend_setup(node, "l2dsr", VIP4, "--interface", "eth0", "--check").stdout
+        # The other node's checks go to its own address, the VIP being local changes nothing about them.
+        assert shipped.lbds[name].up() == {"master": True, "slave": True}
+        # What a node's own programs ask of the VIP stays on it, the cold tier's too.
+        assert curl(node, VIP4, port=9869) == name
+    assert who_answers_arp(shipped) == [mac_bytes(shipped.master.mac)]
+    assert [curl(shipped.client, VIP4, port=port) for port in PORTS] == ["master"] * 3
+    shipped.lbds["master"].lbctl("failover")
+    wait_active(shipped, "slave")
+    assert who_answers_arp(shipped) == [mac_bytes(shipped.slave.mac)]
+    assert [curl(shipped.client, VIP4, port=port) for port in PORTS] == ["master"] * 3  # the tier, not the role
+
+
+def test_on_master_its_death_leaves_the_slave_serving_from_itself(shipped):
+    master, slave = shipped.lbds["master"], shipped.lbds["slave"]
+    assert curl(shipped.client, VIP4, port=9869) == "master"
+    shipped.cut_link(shipped.master)
+    master.process.kill()
+    shipped.servers["master"].stop()
+    began = time.monotonic()
+    wait_for(lambda: active(slave), "the slave to take over")
+    assert time.monotonic() - began < 1.5
+    slave.wait_up(master=False, slave=True)
+    assert [curl(shipped.client, VIP4, port=port) for port in PORTS] == ["slave"] * 3
+    assert neighbour(shipped.client, VIP4) == shipped.slave.mac
+    assert ha(slave)["history"][0]["reason"] == "silence"
+
+    # Back, as after a reboot: it holds the VIP again once its checks have spoken, and then serves again.
+    forget_instance(master.instance)
+    shipped.servers["master"].start()
+    shipped.mend_link(shipped.master)
+    master.start()
+    wait_active(shipped, "master")
+    for lbd in (master, slave):
+        lbd.wait_up(master=True, slave=True)
+    assert [curl(shipped.client, VIP4, port=port) for port in PORTS] == ["master"] * 3
+    assert neighbour(shipped.client, VIP4) == shipped.master.mac

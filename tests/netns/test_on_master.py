@@ -17,7 +17,7 @@ MODES = [(forward, family) for forward in ("l2dsr", "ipip", "gue") for family in
 
 
 def vip_at(lab, node, vip):
-    """No election yet: the client's neighbour entry says which node holds the VIP."""
+    """Without [ha] (test_ha.py has it) the client's neighbour entry says which node holds the VIP."""
     lab.client.run("ip", "neigh", "replace", vip, "lladdr", node.mac, "dev", "eth0", "nud", "permanent")
 
 

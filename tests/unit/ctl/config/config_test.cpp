@@ -335,6 +335,8 @@ TEST(ShippedConfig, LbOnMaster) {
         EXPECT_EQ(config.nodes[i].address, pool.backends.at(i).address);
         EXPECT_EQ(pool.backends.at(i).tier, static_cast<int>(i));
     }
+    EXPECT_EQ(config.ha.mode, HaMode::kVrrp);
+    EXPECT_GT(config.nodes[0].priority, config.nodes[1].priority);
     std::vector<std::uint16_t> ports;
     for (const auto& service : config.services) {
         EXPECT_EQ(service.pool, pool.name);
