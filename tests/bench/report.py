@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import e2e_report
+import failover_report
 from samples import WIDE_SPREAD, interquartile, number
 
 # In the order of the report.
@@ -126,9 +127,24 @@ def report_e2e(options):
     return e2e_report.summarize(measured)
 
 
+def report_failover(options):
+    import failover  # as e2e, and keepalived of tests/interop
+    try:
+        measured = failover.measure(options.programs, options.runs or (3 if options.quick else 10))
+    except failover.LabError as error:
+        print(f"bench: failover: {error}: nothing is reported", file=sys.stderr)
+        sys.exit(2)
+    return failover_report.summarize(measured)
+
+
+# What runs in namespaces: how it is measured, and how it is printed.
+IN_NAMESPACES = {"e2e": (report_e2e, e2e_report.print_table), "failover": (report_failover, failover_report.print_table)}
+
+
 def parse():
-    benches = [*FIGURES, "e2e"]
-    usage = f"scripts/bench {'|'.join(benches)} [--json] [--rounds N] [--quick], e2e also [--seconds S] [--rate R]"
+    benches = [*FIGURES, *IN_NAMESPACES]
+    usage = f"scripts/bench {'|'.join(benches)} [--json] [--rounds N] [--quick], e2e also [--seconds S] [--rate R], " \
+            "failover [--runs N] instead of --rounds"
     parser = argparse.ArgumentParser(prog="scripts/bench", usage=usage)
     parser.add_argument("bench", choices=benches)
     parser.add_argument("--programs", type=Path, required=True)
@@ -138,10 +154,22 @@ def parse():
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--seconds", type=int, choices=range(1, 61), metavar="S")
     parser.add_argument("--rate", type=int, choices=range(10, 1_000_001), metavar="R")
+    parser.add_argument("--runs", type=int, choices=range(1, 1001), metavar="N")
     options = parser.parse_args()
+    if options.rounds if options.bench == "failover" else options.runs:
+        parser.error("--runs is for failover, --rounds for the others")
     if options.bench != "e2e" and (options.seconds or options.rate):
         parser.error("--seconds and --rate are for e2e")
     return options
+
+
+def figure_of(result, name, otherwise):
+    """What `case.figure` names in the result, or another value for what is not a figure of it."""
+    for part in name.split("."):
+        if part not in result:
+            return otherwise
+        result = result[part]
+    return result
 
 
 def say_missed(result):
@@ -152,9 +180,8 @@ def say_missed(result):
     missed = {name: verdict for name, verdict in result["verdicts"].items() if verdict["kept"] is False}
     for name, verdict in missed.items():
         against = f"{verdict['limit']} × {verdict['of']}" if verdict["of"] else str(verdict["limit"])
-        case, _, figure = name.rpartition(".")
-        value = result[case][figure] if case else result.get(name, verdict["value"])
-        print(f"bench: limit missed: {name} is {number(value)}, at {verdict['kind']} {against}", file=sys.stderr)
+        value = number(figure_of(result, name, verdict["value"]))
+        print(f"bench: limit missed: {name} is {value}, at {verdict['kind']} {against}", file=sys.stderr)
     return 2 if doubts else 1 if missed else 0
 
 
@@ -163,14 +190,13 @@ def main():
     if options.check_options:
         return 0
     machine = {"load_before": os.getloadavg(), "cpus": os.cpu_count(), "kernel": platform.release()}
-    result = report_e2e(options) if options.bench == "e2e" else report_programs(options)
+    measure, show = IN_NAMESPACES.get(options.bench, (report_programs, print_table))
+    result = measure(options)
     result["machine"] = machine
     if options.json:
         print(json.dumps(result, indent=2))
-    elif options.bench == "e2e":
-        e2e_report.print_table(result)
     else:
-        print_table(result)
+        show(result)
     return say_missed(result)
 
 

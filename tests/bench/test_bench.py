@@ -22,6 +22,8 @@ sys.path.insert(0, str(HERE))
 
 import e2e  # noqa: E402
 import e2e_report  # noqa: E402
+import failover  # noqa: E402
+import failover_report  # noqa: E402
 
 PROGRAMS = Path(os.environ.get("FAIRLEAD_BUILD_DIR", HERE.parent.parent / "build")) / "tests" / "bench"
 XDP = ["loop_ns", "driver_ns", "floor_pass_ns", "floor_encap_ns", "not_vip_ns", "steady_ipip4_1flow_ns",
@@ -286,3 +288,90 @@ def test_no_case_has_a_place_or_a_neighbour_of_its_own():
     assert all(sorted(places) == sorted(e2e.CASES) for places in zip(*rounds))
     neighbours = {pair for one in rounds for pair in zip(one, one[1:])}
     assert len(neighbours) == 4 * 3
+
+
+# --- Failover --------------------------------------------------------------------------------------------------------
+
+def failover_run(silence=None, lost_with=(), connections=None, sender_silence=None, new_failed=0):
+    """What failover.run_fault() returns: a probe each millisecond for 4 s, the fault after 1 s; `silence`: (from, to) in ms,
+    in which none arrived, `sender_silence`: in which none was sent."""
+    def times(*without):
+        return [ms * 1000 for ms in range(4000) if not any(gap and gap[0] < ms < gap[1] for gap in without)]
+
+    return {"fault_ns": 10**18 + 1_000_000_000, "lost_with": list(lost_with),
+            "connections": connections or {"master": {"kept": 250, "broken": 0, "reasons": {}},
+                                           "slave": {"kept": 250, "broken": 0, "reasons": {}}},
+            "new": {"done": 100, "failed": new_failed, "reasons": {"silence": new_failed} if new_failed else {}},
+            "probes": {"began_ns": 10**18, "sent_us": times(sender_silence),
+                       "arrived_us": times(silence, sender_silence)}}
+
+
+def failover_summary(*runs, deployment="external", fault="silent", advert_ms=10):
+    return failover_report.summarize({"runs": {deployment: {fault: list(runs)}},
+                                      "settings": {"runs": len(runs), "connections": 500, "advert_ms": advert_ms}})
+
+
+@pytest.mark.parametrize("silence, outage", [
+    (None, 1), ((1010, 1050), 40), ((990, 1050), 60),  # the last arrival before the fault counts
+    ((300, 900), 1), ((1500, 4001), 2499)])  # what was before the fault does not; silence to the end does
+def test_outage_is_the_longest_silence_from_the_fault_on(silence, outage):
+    found = failover_summary(failover_run(silence))["external"]["silent"]
+    assert found["outage_ms"] == pytest.approx(outage, abs=1)
+
+
+@pytest.mark.parametrize("fault, advert_ms, limit", [
+    ("silent", 10, 60), ("graceful", 10, 20), ("silent_100ms", 10, 400), ("silent", 100, 400)])
+@pytest.mark.parametrize("deployment", ["external", "on_master"])
+def test_an_outage_limit_is_held(deployment, fault, advert_ms, limit):
+    kept, missed = (failover_summary(failover_run((1000, 1000 + ms)), deployment=deployment, fault=fault,
+                                     advert_ms=advert_ms) for ms in (limit, limit + 1))
+    name = f"{deployment}.{fault}.outage_ms"
+    assert kept["verdicts"][name]["kept"] is True and missed["verdicts"][name]["kept"] is False
+    assert not missed["inconclusive"]
+
+
+def test_a_broken_connection_is_a_missed_limit_but_not_for_the_peer():
+    connections = {"master": {"kept": 249, "broken": 1, "reasons": {"closed": 1}}}
+    for deployment in failover_report.DEPLOYMENTS:
+        result = failover_summary(failover_run(), failover_run(connections=connections), deployment=deployment)
+        found = result[deployment]["silent"]
+        assert (found["connections_kept"], found["connections_broken"]) == (749, 1)
+        assert found["broken_reasons"] == {"closed": 1}
+        missed = [name for name, verdict in result["verdicts"].items() if verdict["kept"] is False]
+        assert missed == ([] if deployment == "keepalived" else [f"{deployment}.silent.connections_broken"])
+
+
+def test_what_died_with_its_node_is_counted_apart():
+    connections = {"master": {"kept": 0, "broken": 250, "reasons": {"closed": 250}},
+                   "slave": {"kept": 250, "broken": 0, "reasons": {}}}
+    result = failover_summary(failover_run(connections=connections, lost_with=["master"], new_failed=2), deployment="on_master")
+    found = result["on_master"]["silent"]
+    assert (found["connections_kept"], found["connections_broken"], found["connections_lost_with_node"]) == (250, 0, 250)
+    assert found["new_failed"] == 2 and all(verdict["kept"] for verdict in result["verdicts"].values())
+
+
+def test_a_sender_that_was_held_up_decides_nothing():
+    result = failover_summary(failover_run(sender_silence=(1000, 1100)))
+    assert result["inconclusive"] and result["verdicts"]["external.silent.outage_ms"]["kept"] is None
+    assert not failover_summary(failover_run(sender_silence=(1000, 1030)))["inconclusive"]  # kept all the same
+
+
+def test_failover_breaks_no_connection():
+    """A short run of every fault, with slow adverts: what it counts and that nothing is left; how long is not asserted."""
+    missing = "root" if os.geteuid() != 0 else failover.missing_programs(PROGRAMS)
+    if missing:
+        pytest.skip(f"missing: {missing}")
+    plan = {"external": failover.FAULTS, "on_master": ["silent"], "keepalived": ["graceful"]}
+    measured = failover.measure(PROGRAMS, runs=1, connections=60, plan=plan, fast_ms=failover.SLOW_MS, slow=False)
+    result = failover_report.summarize(measured)
+    for deployment, faults in plan.items():
+        for fault in faults:
+            found = result[deployment][fault]
+            assert set(failover_report.COLUMNS) <= found.keys()
+            assert sum(found[name] for name in failover_report.COLUMNS if name.startswith("connections")) == 60
+            assert found["new_done"] > 100 and 0 < found["outage_ms"] <= found["outage_worst_ms"] < 2000
+            if deployment != "keepalived":
+                assert found["connections_broken"] == 0, found
+    assert result["external"]["silent"]["connections_kept"] == 60
+    assert result["on_master"]["silent"]["connections_lost_with_node"] > 0
+    assert not glob.glob(f"/run/netns/fl-failover{os.getpid()}-*")

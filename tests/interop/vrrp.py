@@ -93,7 +93,8 @@ class Fairlead:
 class Keepalived:
     """keepalived on a lab's node."""
 
-    def __init__(self, node, priority, family=4, interval_s=INTERVAL_S, preempt=True, options=""):
+    def __init__(self, node, priority, family=4, interval_s=INTERVAL_S, preempt=True, options="",
+                 globals_=""):
         self.node, self.family = node, family
         folder = node.lab.folder
         vips = "\n".join(f"    {vip}/{24 if family == 4 else 64}" for vip in VIPS[family])
@@ -102,6 +103,7 @@ class Keepalived:
   vrrp_version 3
   vrrp_garp_master_delay 0
   vrrp_garp_master_repeat 1
+{globals_}
 }}
 vrrp_instance V1 {{
   state BACKUP
@@ -131,12 +133,16 @@ vrrp_instance V1 {{
     def log(self):
         return self.process.output()
 
-    def kill(self):
-        """Silence: neither it nor its child says goodbye. The VIP is taken away by hand."""
+    def kill_processes(self):
+        """Neither it nor its child says goodbye, and the VIP stays where it is."""
         for path in reversed(self.pids):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 os.kill(int(path.read_text()), signal.SIGKILL)
         self.process.kill()
+
+    def kill(self):
+        """Silence. The VIP is taken away by hand."""
+        self.kill_processes()
         for vip in VIPS[self.family]:
             run(["ip", "-n", self.node.namespace, "addr", "del", f"{vip}/{24 if self.family == 4 else 64}", "dev",
                  "eth0"], check=False)
