@@ -27,6 +27,7 @@ enum fl_pin_state {
 
 #define FL_PIN_TIME_SHIFT 32      /* ns to units: 4.29 s */
 #define FL_PIN_TIME_MASK 0x3ffu   /* wraps at 4,398 s: idle_timeout is at most 3,600 */
+#define FL_PIN_TIME_AHEAD 32u     /* 137 s: how far a touch may be ahead of the clock of who looks at it */
 #define FL_PIN_CLOSING_UNITS 15u  /* 64 s: RFC 9293's TIME-WAIT, as Linux keeps it, and a little */
 #define FL_PIN_PROBATION_UNITS 1u /* a handshake this young is not evicted: a slow SYN-ACK is on its way */
 #define FL_PIN_PLACES (2 * FL_BUCKET_WORDS)
@@ -62,7 +63,11 @@ FL_INLINE __u32 fl_pin_now(struct fl_engine *e) {
     return (__u32)(fl_now_coarse_ns(e) >> FL_PIN_TIME_SHIFT) & FL_PIN_TIME_MASK;
 }
 
-FL_INLINE __u32 fl_pin_age(__u32 now, __u64 word) { return (now - FL_PIN_TIME(word)) & FL_PIN_TIME_MASK; }
+/* A pin that another CPU touched after `now` was read is not a whole turn of the field old. */
+FL_INLINE __u32 fl_pin_age(__u32 now, __u64 word) {
+    const __u32 age = (now - FL_PIN_TIME(word)) & FL_PIN_TIME_MASK;
+    return age > FL_PIN_TIME_MASK - FL_PIN_TIME_AHEAD ? 0 : age;
+}
 
 /* Seconds as units, rounded up, and one more, because a pin's own unit had begun before it. */
 FL_INLINE __u32 fl_pin_units(__u32 seconds) { return (__u32)((__u64)seconds * 1000000000ULL >> FL_PIN_TIME_SHIFT) + 2; }

@@ -342,6 +342,21 @@ TEST_F(Transition, APinLivesAsLongAsItsPoolSays) {
     expect_pin(kB, FL_PIN_CONFIRMED);
 }
 
+TEST_F(Transition, APinTouchedByALaterClockIsYoung) {
+    const std::uint32_t room = tables_->limits().pins;
+    move(kB, kA);
+    now_ += kUnit;
+    std::vector<std::uint16_t> open;
+    for (std::uint32_t port = 1; port <= 4 * room; ++port)
+        if (const auto number = static_cast<std::uint16_t>(port); syn(number) == kB && data(number) == kB)
+            open.push_back(number);
+    now_ -= kUnit;  // of an engine that read its clock just before the unit changed
+    for (std::uint32_t port = 30000; port < 30000 + room; ++port)
+        static_cast<void>(syn(static_cast<std::uint16_t>(port)));
+    EXPECT_EQ(events(FL_EVENT_PIN_RECLAIMED), 0U);
+    for (const auto port : open) ASSERT_EQ(data(port), kB) << port;
+}
+
 TEST_F(Transition, LookingChangesNothing) {
     move(kB, kA);
     EXPECT_EQ(syn(1), kB);
