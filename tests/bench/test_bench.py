@@ -356,6 +356,22 @@ def test_a_sender_that_was_held_up_decides_nothing():
     assert not failover_summary(failover_run(sender_silence=(1000, 1030)))["inconclusive"]  # kept all the same
 
 
+def test_failover_leaves_nothing_when_it_is_told_to_end():
+    missing = "root" if os.geteuid() != 0 else failover.missing_programs(PROGRAMS)
+    if missing:
+        pytest.skip(f"missing: {missing}")
+    process = subprocess.Popen([sys.executable, HERE / "report.py", "failover", "--programs", PROGRAMS, "--runs", "1"],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    prefix = f"fl-failover{process.pid}-"
+    deadline = time.monotonic() + 60
+    while len(glob.glob(f"/sys/fs/bpf/fairlead/{prefix}*")) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert not glob.glob(f"/run/netns/{prefix}*") and not glob.glob(f"/sys/fs/bpf/fairlead/{prefix}*")
+
+
 def test_failover_breaks_no_connection():
     """A short run of every fault, with slow adverts: what it counts and that nothing is left; how long is not asserted."""
     missing = "root" if os.geteuid() != 0 else failover.missing_programs(PROGRAMS)
@@ -374,4 +390,6 @@ def test_failover_breaks_no_connection():
                 assert found["connections_broken"] == 0, found
     assert result["external"]["silent"]["connections_kept"] == 60
     assert result["on_master"]["silent"]["connections_lost_with_node"] > 0
+    # A proxy's connections do end: the clients tell kept from broken.
+    assert result["keepalived"]["graceful"]["connections_broken"] == 60
     assert not glob.glob(f"/run/netns/fl-failover{os.getpid()}-*")
