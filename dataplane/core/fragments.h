@@ -28,6 +28,12 @@ FL_INLINE __u64 fl_fragment_hash(const struct fl_meta *meta, const struct fl_ip 
 
 FL_INLINE __u32 fl_fragment_time(struct fl_engine *e) { return (__u32)(fl_now_coarse_ns(e) >> FL_FRAGMENT_SHIFT); }
 
+/* One that another CPU wrote after `now` was read is not old. */
+FL_INLINE __u32 fl_fragment_age(__u32 now, __u64 time) {
+    const __u32 age = now - (__u32)time;
+    return age == ~0u ? 0 : age;
+}
+
 FL_INLINE struct fl_fragment_bucket *fl_fragment_bucket_of(struct fl_engine *e, const struct fl_meta *meta,
                                                            __u64 hash) {
     return fl_at_fragments(e, (__u32)hash & (meta->limits.fragments / FL_BUCKET_WORDS - 1));
@@ -43,7 +49,7 @@ FL_INLINE int fl_find_fragment(struct fl_engine *e, const struct fl_meta *meta, 
     for (__u32 i = 0; i < FL_BUCKET_WORDS; i++) {
         const __u64 key = fl_read_once(&bucket->keys[i]);
         const __u64 time = fl_read_once(&bucket->times[i]);
-        if (key >> 32 != hash >> 32 || now - (__u32)time > FL_FRAGMENT_UNITS) continue;
+        if (key >> 32 != hash >> 32 || fl_fragment_age(now, time) > FL_FRAGMENT_UNITS) continue;
         ip->ports = (__u32)key;
         ip->protocol = (__u8)(time >> 32);
         return 1;
@@ -59,7 +65,7 @@ FL_INLINE void fl_remember_fragment(struct fl_engine *e, const struct fl_meta *m
     if (!bucket) return;
     for (__u32 i = 0; i < FL_BUCKET_WORDS; i++) {
         const __u64 key = fl_read_once(&bucket->keys[i]);
-        const __u32 age = now - (__u32)fl_read_once(&bucket->times[i]);
+        const __u32 age = fl_fragment_age(now, fl_read_once(&bucket->times[i]));
         if (key >> 32 == hash >> 32) {
             place = i;
             break;
