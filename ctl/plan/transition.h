@@ -19,7 +19,7 @@
 #include <span>
 #include <vector>
 
-#include "dataplane/core/layout.h"
+#include "dataplane/tables/desired.h"
 
 namespace fairlead::plan {
 
