@@ -30,7 +30,7 @@ BACKENDS = ("master", "slave")
 WRK_CONNECTIONS, PACED_CONNECTIONS = 64, 32
 FILE_BYTES = 1024
 # Share of what HAProxy answers at most: open-loop requests cost more each than a full machine's, which come in batches.
-PACED_SHARE = 0.2
+PACED_SHARE = 0.125
 WARM_UP_SECONDS = 0.5
 # Of the packets, for each backend: 64 connections chosen by hash never come to less, unless one is not used at all.
 LEAST_SHARE = 0.15
