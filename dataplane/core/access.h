@@ -17,7 +17,7 @@
  *       moves the packet's start by `head` bytes (positive = room in front, negative = cut) and makes its length
  *       `length` bytes; refreshes p->data and p->end; 0, or -1 with the packet unusable.
  *   struct fl_scratch *fl_scratch(struct fl_engine *e)       room for what is worked out about one packet, or NULL
- *   void fl_parse_frame(e, p, s), void fl_parse_ip(e, p, s, place, at, limit)
+ *   void fl_parse_frame(e, p, s), void fl_parse_ip(e, p, s, place, family, at, limit)
  *       the steps of dataplane/core/parse.h, which an engine may run inline or as functions of their own (the BPF
  *       verifier then looks at them once, and not at each place that they are used).
  *   int fl_insert_pin(e, meta, hash, backend, state)         likewise, of dataplane/core/pins.h

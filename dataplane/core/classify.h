@@ -251,7 +251,8 @@ FL_INLINE void fl_decide_ip(struct fl_engine *e, const struct fl_meta *meta, con
     fl_decide_vip(e, meta, p, vip, s, d);
 }
 
-/* Fills *d, begun by fl_begin(). Changes neither the packet nor any table but this CPU's rate limit of answers. */
+/* Fills *d, begun by fl_begin(). Changes not the packet, and of the tables only this CPU's rate limit of answers and, where
+ * a slot is in transition, its stamps and pins. */
 FL_INLINE void fl_decide_any(struct fl_engine *e, const struct fl_meta *meta, const struct fl_packet *p,
                              struct fl_scratch *s, struct fl_decision *d) {
     fl_parse_frame(e, p, s);

@@ -249,7 +249,7 @@ FL_ASSERT(sizeof(struct fl_port) == 64, "port");
 #define FL_FEATURE_GRO 2u
 #define FL_FEATURE_RXVLAN 4u
 
-struct fl_pin_bucket { /* DESIGN section 4 "pins"; words are laid out in dataplane/core/pins.h when it comes */
+struct fl_pin_bucket { /* DESIGN section 4 "pins"; words are laid out in dataplane/core/pins.h */
     __u64 words[FL_BUCKET_WORDS];
 };
 

@@ -10,8 +10,7 @@
 #include "dataplane/core/classify.h"
 #include "dataplane/core/plain.h"
 
-/* Fills *d: the steady path first, and whatever it does not take by the long way. Changes neither the packet nor any
- * table but this CPU's rate limit of answers. */
+/* Fills *d: the steady path first, and whatever it does not take by the long way (classify.h says what that may write). */
 FL_INLINE void fl_decide(struct fl_engine *e, const struct fl_packet *p, struct fl_decision *d) {
     const struct fl_meta *meta = fl_at_meta(e, 0);
     const struct fl_backend *backend;
