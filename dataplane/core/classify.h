@@ -255,12 +255,9 @@ FL_INLINE void fl_decide_ip(struct fl_engine *e, const struct fl_meta *meta, con
  * a slot is in transition, its stamps and pins. */
 FL_INLINE void fl_decide_any(struct fl_engine *e, const struct fl_meta *meta, const struct fl_packet *p,
                              struct fl_scratch *s, struct fl_decision *d) {
-    fl_parse_frame(e, p, s);
-    d->tags = s->frame.tags;
-    d->tag[0] = s->frame.tag[0];
-    d->tag[1] = s->frame.tag[1];
-    if (s->frame.type == fl_htons(FL_ETHERTYPE_IPV4) || s->frame.type == fl_htons(FL_ETHERTYPE_IPV6)) {
-        fl_decide_ip(e, meta, p, s->frame.type == fl_htons(FL_ETHERTYPE_IPV4) ? 4 : 6, s, d);
+    const __u8 family = fl_take_frame(e, p, s, d);
+    if (family) {
+        fl_decide_ip(e, meta, p, family, s, d);
     } else if (s->frame.type == fl_htons(FL_ETHERTYPE_ARP)) {
         d->l3 = s->frame.l3;
         fl_decide_arp(e, meta, p, &s->frame, d);

@@ -5,6 +5,17 @@
 
 #include "dataplane/core/parse.h"
 
+/* Parses the frame, whose tags the decision keeps. Returns the family of the IP packet in it, 0 for anything else. */
+FL_INLINE __u8 fl_take_frame(struct fl_engine *e, const struct fl_packet *p, struct fl_scratch *s,
+                             struct fl_decision *d) {
+    fl_parse_frame(e, p, s);
+    d->tags = s->frame.tags;
+    d->tag[0] = s->frame.tag[0];
+    d->tag[1] = s->frame.tag[1];
+    if (s->frame.type == fl_htons(FL_ETHERTYPE_IPV4)) return 4;
+    return s->frame.type == fl_htons(FL_ETHERTYPE_IPV6) ? 6 : 0;
+}
+
 FL_INLINE __u32 fl_l3_out(const struct fl_decision *d) {
     return (__u32)(sizeof(struct fl_eth) + d->tags * sizeof(struct fl_vlan));
 }

@@ -72,12 +72,17 @@ FL_INLINE __u32 fl_pin_age(__u32 now, __u64 word) {
 /* Seconds as units, rounded up, and one more, because a pin's own unit had begun before it. */
 FL_INLINE __u32 fl_pin_units(__u32 seconds) { return (__u32)((__u64)seconds * 1000000000ULL >> FL_PIN_TIME_SHIFT) + 2; }
 
+/* What is not there is dead. */
+FL_INLINE __u32 fl_state_of(const struct fl_backend *backend) {
+    return backend ? FL_BACKEND_STATE(fl_read_once(&backend->state)) : (__u32)FL_BACKEND_DEAD;
+}
+
 /* True when the pin says nothing any more: its backend is gone, or it was idle for longer than its pool allows. */
 FL_INLINE int fl_pin_expired(struct fl_engine *e, __u64 word, __u32 now) {
     const struct fl_backend *backend = fl_at_backends(e, FL_PIN_BACKEND(word));
     const struct fl_pool *pool = backend ? fl_at_pools(e, fl_read_once(&backend->pool)) : 0;
     __u32 units;
-    if (!pool || !backend->pool || FL_BACKEND_STATE(fl_read_once(&backend->state)) == FL_BACKEND_DEAD) return 1;
+    if (!pool || !backend->pool || fl_state_of(backend) == FL_BACKEND_DEAD) return 1;
     units = fl_pin_units(pool->idle_timeout_s);
     if (FL_PIN_STATE(word) == FL_PIN_CLOSING && units > FL_PIN_CLOSING_UNITS) units = FL_PIN_CLOSING_UNITS;
     return fl_pin_age(now, word) > units;

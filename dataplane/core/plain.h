@@ -7,12 +7,6 @@
 
 #include "dataplane/core/decap.h"
 
-/* A SYN's checksum is looked at more closely where it is what an offload's user leaves. */
-FL_INLINE int fl_maybe_left(const struct fl_ip *ip, const struct fl_tcp *tcp) {
-    const __u32 length = ip->length - (ip->l4 - ip->at);
-    return tcp->checksum == fl_checksum_unfinished(fl_checksum_pseudo(ip, length));
-}
-
 /* Ports of the TCP or UDP header behind an IP header of `size` bytes. False: not plain. */
 FL_INLINE int fl_plain_ports(const struct fl_packet *p, __u32 size, struct fl_ip *ip, struct fl_decision *d) {
     const __u8 *l4 = (const __u8 *)p->data + sizeof(struct fl_eth) + size;
@@ -22,7 +16,7 @@ FL_INLINE int fl_plain_ports(const struct fl_packet *p, __u32 size, struct fl_ip
         ip->ports = fl_load32(tcp);
         ip->tcp_flags = tcp->flags;
         d->syn = (__u8)fl_is_syn(tcp->flags);
-        return !d->syn || !fl_maybe_left(ip, tcp);
+        return !d->syn || !fl_checksum_maybe_left(ip, tcp);
     }
     if (ip->protocol != FL_PROTO_UDP) return 0;
     if (ip->length < size + sizeof(struct fl_udp) || !fl_inside(p, l4, sizeof(struct fl_udp))) return 0;

@@ -24,17 +24,8 @@ FL_INLINE void fl_decide(struct fl_engine *e, const struct fl_packet *p, struct 
 /* A front-end node's decision: what its balancers send it is unwrapped, everything else is the host's. */
 FL_INLINE void fl_decide_unwrap(struct fl_engine *e, const struct fl_meta *meta, const struct fl_packet *p,
                                 struct fl_scratch *s, struct fl_decision *d) {
-    __u8 family;
-    fl_parse_frame(e, p, s);
-    d->tags = s->frame.tags;
-    d->tag[0] = s->frame.tag[0];
-    d->tag[1] = s->frame.tag[1];
-    if (s->frame.type == fl_htons(FL_ETHERTYPE_IPV4))
-        family = 4;
-    else if (s->frame.type == fl_htons(FL_ETHERTYPE_IPV6))
-        family = 6;
-    else
-        return;
+    const __u8 family = fl_take_frame(e, p, s, d);
+    if (!family) return;
     fl_parse_ip(e, p, s, FL_PLACE_IP, family, s->frame.l3, s->frame.length);
     fl_decide_tunnel(e, meta, p, s, d);
 }

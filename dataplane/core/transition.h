@@ -24,11 +24,6 @@ FL_INLINE void fl_free_pin(struct fl_engine *e, const struct fl_meta *meta, __u6
     if (at) fl_compare_exchange(at, word, 0);
 }
 
-FL_INLINE __u32 fl_state_of(struct fl_engine *e, __u32 index) {
-    const struct fl_backend *backend = fl_at_backends(e, index);
-    return backend ? FL_BACKEND_STATE(fl_read_once(&backend->state)) : (__u32)FL_BACKEND_DEAD;
-}
-
 FL_INLINE void fl_stamp_once(struct fl_engine *e, __u32 *stamp) {
     const __u32 now = (__u32)(fl_now_coarse_ns(e) >> FL_STAMP_SHIFT);
     if (fl_read_once(stamp) != now) fl_write_once(stamp, now);
@@ -93,7 +88,7 @@ FL_INLINE __u32 fl_move_on(struct fl_engine *e, const struct fl_meta *meta, cons
                            struct fl_decision *d) {
     const __u32 pinned = FL_PIN_BACKEND(m->pin);
     const struct fl_backend *backend = m->pin ? fl_at_backends(e, pinned) : 0;
-    const __u32 state = backend ? FL_BACKEND_STATE(fl_read_once(&backend->state)) : (__u32)FL_BACKEND_DEAD;
+    const __u32 state = fl_state_of(backend);
     /* Valid: of this pool, and not dead. */
     int follows = backend && backend->pool == d->pool && state != FL_BACKEND_DEAD;
     if (m->syn)
@@ -125,7 +120,8 @@ FL_INLINE __u32 fl_move(struct fl_engine *e, const struct fl_meta *meta, const s
     m->settling = owner == previous;
     m->owner = owner == FL_NO_BACKEND ? FL_NO_INDEX : base + owner;
     m->previous = previous == FL_NO_BACKEND ? FL_NO_INDEX : base + previous;
-    if (m->previous != FL_NO_INDEX && fl_state_of(e, m->previous) == FL_BACKEND_DEAD) m->previous = FL_NO_INDEX;
+    if (m->previous != FL_NO_INDEX && fl_state_of(fl_at_backends(e, m->previous)) == FL_BACKEND_DEAD)
+        m->previous = FL_NO_INDEX;
     m->learning = !!(d->slot_word & FL_SLOT_LEARNING);
     m->looks = ip->silent || fl_only_looks(e);
     m->syn = (__u8)(tcp && !ip->silent && fl_is_syn(ip->tcp_flags));
