@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/tables/pin_scan.h"
+
+#include <algorithm>
+
+namespace fairlead::tables {
+
+PinScan::PinScan(Tables& tables) : tables_(tables) {
+    complete_.by_backend.resize(tables.limits().backends);
+    present_.by_backend.resize(tables.limits().backends);
+}
+
+std::uint32_t PinScan::buckets() const { return static_cast<std::uint32_t>(tables_.pins().size()); }
+
+void PinScan::begin() {
+    ++begun_;
+    present_.by_state = {};
+    present_.expired = 0;
+    std::fill(present_.by_backend.begin(), present_.by_backend.end(), 0);
+}
+
+void PinScan::look_at(fl_engine& engine, fl_pin_bucket& bucket, std::uint32_t now) {
+    for (auto& place : bucket.words) {
+        const auto word = fl_read_once(&place);
+        if (word && fl_pin_expired(&engine, word, now) && fl_compare_exchange(&place, word, 0)) {
+            ++present_.expired;
+            ++present_.by_state[FL_PIN_FREE];
+            continue;
+        }
+        ++present_.by_state[FL_PIN_STATE(word)];
+        if (word && FL_PIN_BACKEND(word) < present_.by_backend.size()) ++present_.by_backend[FL_PIN_BACKEND(word)];
+    }
+}
+
+void PinScan::run(std::uint32_t buckets, std::uint64_t now_coarse_ns) {
+    auto engine = tables_.engine();
+    engine.now_ns = engine.now_coarse_ns = now_coarse_ns;
+    const auto now = fl_pin_now(&engine);
+    const auto pins = tables_.pins();
+    if (next_ == 0 && buckets > 0) begin();
+    for (; buckets > 0 && next_ < pins.size(); --buckets) look_at(engine, pins[next_++], now);
+    if (next_ < pins.size()) return;
+    next_ = 0;
+    if (begun_ == done_) return;
+    ++done_;
+    std::swap(complete_, present_);
+}
+
+}  // namespace fairlead::tables
