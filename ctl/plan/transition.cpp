@@ -45,7 +45,7 @@ SlotTransitions::SlotTransitions(TransitionTimes times, const SlotsView& slots, 
         auto& record = records_[slot];
         record.since_ns = clock.now_ns;
         record.learning_since = stamp_of(clock.now_ns);
-        record.restarts_previous = true;
+        record.restarts_previous = record.restarts_pin = true;
         await(record, SlotPhase::kSeen, clock.graces);
     }
 }
@@ -69,11 +69,11 @@ bool SlotTransitions::previous_is_void(const SlotsView& slots, std::uint32_t wor
     return previous >= slots.dead.size() || slots.dead[previous];
 }
 
-// P := O. Datagrams without a pin are O's either way now.
-void SlotTransitions::forget_previous(SlotChange& change, Record& record) {
+// P := O. The owner's pins stay until every engine has seen it.
+void SlotTransitions::forget_previous(SlotChange& change, Record& record, const TransitionClock& clock) {
     const auto owner = FL_SLOT_OWNER(change.word);
-    change.word = FL_SLOT_WORD(owner, owner, 1, 0);
-    if (record.phase == SlotPhase::kConnections) enter(record, SlotPhase::kPins);
+    change.word = FL_SLOT_WORD(owner, owner, 1, 1);
+    await(record, SlotPhase::kSeen, clock.graces);
 }
 
 SlotChange SlotTransitions::change_owner(const SlotsView& slots, std::uint32_t slot, std::uint16_t owner,
@@ -81,18 +81,18 @@ SlotChange SlotTransitions::change_owner(const SlotsView& slots, std::uint32_t s
     SlotChange change{.slot = slot, .word = slots.words[slot], .restart_previous = false, .restart_pin = true};
     auto& record = records_[slot];
     // What came without a pin while the previous owner was dead went to the present one, and stays there.
-    if (looks_up(change.word) && previous_is_void(slots, change.word)) forget_previous(change, record);
+    if (looks_up(change.word) && previous_is_void(slots, change.word)) forget_previous(change, record, clock);
     const auto previous = FL_SLOT_PREVIOUS(change.word);
     const bool leaves = FL_SLOT_OWNER(change.word) == previous;  // O = P: unpinned flows are the present owner's
-    std::uint32_t learning = leaves ? FL_SLOT_LEARNING : change.word & FL_SLOT_LEARNING;
+    const bool learns = leaves ? times_.learning_s > 0 : (change.word & FL_SLOT_LEARNING) != 0;
     if (record.phase == SlotPhase::kSettled) record.since_ns = clock.now_ns;
     if (leaves) record.learning_since = stamp_of(clock.now_ns);
-    record.restarts_previous = leaves || (record.phase == SlotPhase::kSeen && record.restarts_previous);
     change.restart_previous = leaves;
-    if (owner == previous || times_.learning_s == 0) learning = 0;
-    change.word = FL_SLOT_WORD(owner, previous, 1, learning != 0);
+    record.restarts_pin = true;
+    record.restarts_previous = leaves || (record.phase == SlotPhase::kSeen && record.restarts_previous);
+    change.word = FL_SLOT_WORD(owner, previous, 1, learns);
     await(record, SlotPhase::kSeen, clock.graces);
-    if (previous_is_void(slots, change.word)) forget_previous(change, record);
+    if (owner == previous || previous_is_void(slots, change.word)) forget_previous(change, record, clock);
     return change;
 }
 
@@ -103,7 +103,7 @@ void SlotTransitions::retarget(const SlotsView& slots, std::span<const std::uint
         if (FL_SLOT_OWNER(word) == owners[slot]) {
             if (!looks_up(word) || FL_SLOT_PREVIOUS(word) == owners[slot] || !previous_is_void(slots, word)) continue;
             changes.push_back({.slot = slot, .word = word, .restart_previous = false, .restart_pin = false});
-            forget_previous(changes.back(), records_[slot]);
+            forget_previous(changes.back(), records_[slot], clock);
         } else if (word == FL_SLOT_SETTLED(FL_NO_BACKEND)) {
             // Nobody's: it has no connection, and no pin since the scan that it was settled by.
             changes.push_back(
@@ -137,6 +137,17 @@ void SlotTransitions::advance_settling(const SlotsView& slots, SlotChange& chang
     }
 }
 
+// Every engine acts upon the present word.
+void SlotTransitions::see(SlotChange& change, Record& record, std::uint32_t now) {
+    const bool differs = FL_SLOT_OWNER(change.word) != FL_SLOT_PREVIOUS(change.word);
+    change.restart_pin = record.restarts_pin;
+    change.restart_previous = record.restarts_previous && differs;
+    if (change.restart_previous) record.learning_since = now;
+    record.restarts_pin = record.restarts_previous = false;
+    if (!differs) change.word &= ~FL_SLOT_LEARNING;
+    enter(record, differs ? SlotPhase::kConnections : SlotPhase::kPins);
+}
+
 void SlotTransitions::advance_slot(const SlotsView& slots, std::uint32_t slot, const TransitionClock& clock,
                                    std::vector<SlotChange>& changes) {
     auto& record = records_[slot];
@@ -144,23 +155,19 @@ void SlotTransitions::advance_slot(const SlotsView& slots, std::uint32_t slot, c
     SlotChange change{.slot = slot, .word = word, .restart_previous = false, .restart_pin = false};
     const bool differs = FL_SLOT_OWNER(word) != FL_SLOT_PREVIOUS(word);
     if (differs && previous_is_void(slots, word)) {
-        forget_previous(change, record);
+        forget_previous(change, record, clock);
     } else if (record.phase == SlotPhase::kSeen) {
-        if (is_done(clock.graces, record.ticket)) {
-            change.restart_pin = true;
-            change.restart_previous = record.restarts_previous;
-            if (record.restarts_previous) record.learning_since = now;
-            enter(record, differs ? SlotPhase::kConnections : SlotPhase::kPins);
-        }
+        if (is_done(clock.graces, record.ticket)) see(change, record, now);
     } else if (differs) {
         const auto used = tables::load_word(slots.stamps[slot].previous_used);
-        if (age_of(now, used) > stamps_in(times_.idle_timeout_s)) forget_previous(change, record);
+        if (age_of(now, used) > stamps_in(times_.idle_timeout_s))
+            forget_previous(change, record, clock);
+        else if (word & FL_SLOT_LEARNING && age_of(now, record.learning_since) > stamps_in(times_.learning_s))
+            change.word &= ~FL_SLOT_LEARNING;
     } else {
         advance_settling(slots, change, record, clock);
     }
-    if (change.word & FL_SLOT_LEARNING && age_of(now, record.learning_since) > stamps_in(times_.learning_s))
-        change.word &= ~FL_SLOT_LEARNING;
-    if (change.word != word || change.restart_pin) changes.push_back(change);
+    if (change.word != word || change.restart_pin || change.restart_previous) changes.push_back(change);
 }
 
 void SlotTransitions::advance(const SlotsView& slots, const TransitionClock& clock, std::uint32_t budget,

@@ -11,7 +11,8 @@
 //            it (what is expired is still found until a scan has taken it away), then another grace period (an engine
 //            may have put back what the scan took, and stamps after that). The slot is settled then.
 // The idle time of a change counts from the end of the first grace period begun after it: until then an engine may act
-// upon the word before, and pin to an owner that is none any more without a stamp.
+// upon the word before, and pin to an owner that is none any more without a stamp. For as long, O == P goes with the
+// learning bit, which tells engines to leave O's pins: with the word before, one would miss them.
 #pragma once
 
 #include <array>
@@ -61,7 +62,7 @@ struct SlotChange {
 // What a slot waits for.
 enum class SlotPhase : std::uint8_t {
     kSettled,
-    kSeen,         // a grace period: that every engine has seen the new owner
+    kSeen,         // a grace period: that every engine has seen the word
     kConnections,  // O != P: that the previous owner's unpinned connections have ended
     kPins,         // O == P: that the pins of others are unused for the idle time
     kGrace,        // the period before the scan
@@ -102,7 +103,8 @@ class SlotTransitions {
         std::uint64_t since_ns = 0;        // left L = 0, or was adopted
         std::uint32_t learning_since = 0;  // a stamp
         SlotPhase phase = SlotPhase::kSettled;
-        bool restarts_previous = false;  // the last change left O = P
+        bool restarts_previous = false;  // once the word is seen: the change left O = P
+        bool restarts_pin = false;
     };
 
     void enter(Record& record, SlotPhase phase);
@@ -110,7 +112,8 @@ class SlotTransitions {
     bool previous_is_void(const SlotsView& slots, std::uint32_t word) const;
     SlotChange change_owner(const SlotsView& slots, std::uint32_t slot, std::uint16_t owner,
                             const TransitionClock& clock);
-    void forget_previous(SlotChange& change, Record& record);
+    void forget_previous(SlotChange& change, Record& record, const TransitionClock& clock);
+    void see(SlotChange& change, Record& record, std::uint32_t now);
     void advance_slot(const SlotsView& slots, std::uint32_t slot, const TransitionClock& clock,
                       std::vector<SlotChange>& changes);
     bool pins_are_idle(const SlotsView& slots, std::uint32_t slot, const TransitionClock& clock) const;

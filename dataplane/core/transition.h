@@ -96,8 +96,10 @@ FL_INLINE __u32 fl_move_on(struct fl_engine *e, const struct fl_meta *meta, cons
                   (state == FL_BACKEND_HEALTHY || state == FL_BACKEND_DRAINING);
     if (m->settling) {
         if (follows && pinned != m->owner) return fl_follow(e, meta, m, d);
-        /* What the slot itself says needs no pin, and a SYN's stale one must not be found by what follows. */
-        if (m->pin && !m->looks && (m->syn || pinned == m->owner)) fl_free_pin(e, meta, m->hash, m->place, m->pin);
+        /* What the slot itself says needs no pin, once every engine knows it (here `learning` says that one may not: with
+         * the word before, it would take the flow to the previous owner for want of its pin). And one that is not
+         * followed must not be found by what comes next: not a SYN's stale one, nor a dead backend's when that is back. */
+        if (m->pin && !m->looks && !(follows && m->learning)) fl_free_pin(e, meta, m->hash, m->place, m->pin);
         return m->owner;
     }
     if (follows) return fl_follow(e, meta, m, d);

@@ -188,6 +188,30 @@ TEST_F(Transition, CleaningUpFreesWhatTheSlotItselfSays) {
     EXPECT_EQ(pins().size(), 1U);
 }
 
+TEST_F(Transition, TheOwnersPinsStayWhileAnEngineMayHoldTheWordBefore) {
+    move(kB, kA);
+    EXPECT_EQ(syn(1), kB);
+    EXPECT_EQ(data(1), kB);
+    move(kB, kB, true);
+    EXPECT_EQ(data(1), kB);
+    EXPECT_EQ(pins().size(), 1U);
+    move(kB, kA);  // as that engine sees it
+    EXPECT_EQ(data(1), kB);
+    move(kB, kB);
+    EXPECT_EQ(data(1), kB);
+    EXPECT_TRUE(pins().empty());
+}
+
+TEST_F(Transition, APinOfTheDeadIsNotFoundAgainWhenTheyAreBack) {
+    move(kB, kA);
+    EXPECT_EQ(datagram(1), kB);
+    move(kC, kC);
+    set_state(kB, FL_BACKEND_DEAD);
+    EXPECT_EQ(datagram(1), kC);
+    set_state(kB, FL_BACKEND_HEALTHY);
+    EXPECT_EQ(datagram(1), kC);
+}
+
 TEST_F(Transition, FinAndResetMakeAPinClosingAndKeepIt) {
     move(kB, kA);
     EXPECT_EQ(syn(1), kB);
