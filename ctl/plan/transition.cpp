@@ -137,6 +137,21 @@ void SlotTransitions::advance_settling(const SlotsView& slots, SlotChange& chang
     }
 }
 
+// O != P: on to O = P.
+void SlotTransitions::advance_connections(const SlotsView& slots, SlotChange& change, Record& record,
+                                          const TransitionClock& clock) {
+    const auto now = stamp_of(clock.now_ns);
+    const auto used = tables::load_word(slots.stamps[change.slot].previous_used);
+    if (change.word & FL_SLOT_LEARNING && age_of(now, record.learning_since) > stamps_in(times_.learning_s))
+        change.word &= ~FL_SLOT_LEARNING;
+    if (age_of(now, used) <= stamps_in(times_.idle_timeout_s))
+        enter(record, SlotPhase::kConnections);
+    else if (record.phase == SlotPhase::kConnections)
+        await(record, SlotPhase::kLastConnections, clock.graces);
+    else if (is_done(clock.graces, record.ticket))
+        forget_previous(change, record, clock);
+}
+
 // Every engine acts upon the present word.
 void SlotTransitions::see(SlotChange& change, Record& record, std::uint32_t now) {
     const bool differs = FL_SLOT_OWNER(change.word) != FL_SLOT_PREVIOUS(change.word);
@@ -159,11 +174,7 @@ void SlotTransitions::advance_slot(const SlotsView& slots, std::uint32_t slot, c
     } else if (record.phase == SlotPhase::kSeen) {
         if (is_done(clock.graces, record.ticket)) see(change, record, now);
     } else if (differs) {
-        const auto used = tables::load_word(slots.stamps[slot].previous_used);
-        if (age_of(now, used) > stamps_in(times_.idle_timeout_s))
-            forget_previous(change, record, clock);
-        else if (word & FL_SLOT_LEARNING && age_of(now, record.learning_since) > stamps_in(times_.learning_s))
-            change.word &= ~FL_SLOT_LEARNING;
+        advance_connections(slots, change, record, clock);
     } else {
         advance_settling(slots, change, record, clock);
     }

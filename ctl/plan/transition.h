@@ -5,7 +5,7 @@
 //
 // The way of a slot whose owner changes, O = owner, P = previous:
 //   O != P   new connections are pinned to O, what has no pin is P's. Ends when P has had no unpinned packet for the
-//            idle time, or is dead: P becomes O.
+//            idle time, and a grace period later still has not, or is dead: P becomes O.
 //   O == P   pins of others are still followed. Ends when none of them can be alive: unused for the idle time, then a
 //            grace period (an engine may still hold the word before this one), then a scan of all pins that began after
 //            it (what is expired is still found until a scan has taken it away), then another grace period (an engine
@@ -62,14 +62,15 @@ struct SlotChange {
 // What a slot waits for.
 enum class SlotPhase : std::uint8_t {
     kSettled,
-    kSeen,         // a grace period: that every engine has seen the word
-    kConnections,  // O != P: that the previous owner's unpinned connections have ended
-    kPins,         // O == P: that the pins of others are unused for the idle time
-    kGrace,        // the period before the scan
-    kScan,         // a complete scan of pins
-    kLastGrace,    // the period after it
+    kSeen,             // a grace period: that every engine has seen the word
+    kConnections,      // O != P: that the previous owner's unpinned connections have ended
+    kLastConnections,  // the grace period after that: an engine may not have stamped yet
+    kPins,             // O == P: that the pins of others are unused for the idle time
+    kGrace,            // the period before the scan
+    kScan,             // a complete scan of pins
+    kLastGrace,        // the period after it
 };
-inline constexpr std::size_t kSlotPhases = 7;
+inline constexpr std::size_t kSlotPhases = 8;
 
 std::uint32_t stamp_of(std::uint64_t now_ns);
 
@@ -79,8 +80,9 @@ class SlotTransitions {
     SlotTransitions(TransitionTimes times, const SlotsView& slots, const TransitionClock& clock);
 
     // Makes `owners` (FL_NO_BACKEND: nobody) the owners, and forgets the dead among the previous ones: to be called, with
-    // the state words stored, whenever a backend changes its state, and before a dead one is shown alive again. One pass
-    // over all slots. Appends to `changes`, all of which are to be applied before the next call.
+    // the state words stored, whenever a backend changes its state. One that died is shown alive again after a grace period
+    // that began after this call: an engine with a word of before would free pins that it has made since. One pass over
+    // all slots. Appends to `changes`, all of which are to be applied before the next call.
     void retarget(const SlotsView& slots, std::span<const std::uint16_t> owners, const TransitionClock& clock,
                   std::vector<SlotChange>& changes);
 
@@ -113,6 +115,7 @@ class SlotTransitions {
     SlotChange change_owner(const SlotsView& slots, std::uint32_t slot, std::uint16_t owner,
                             const TransitionClock& clock);
     void forget_previous(SlotChange& change, Record& record, const TransitionClock& clock);
+    void advance_connections(const SlotsView& slots, SlotChange& change, Record& record, const TransitionClock& clock);
     void see(SlotChange& change, Record& record, std::uint32_t now);
     void advance_slot(const SlotsView& slots, std::uint32_t slot, const TransitionClock& clock,
                       std::vector<SlotChange>& changes);

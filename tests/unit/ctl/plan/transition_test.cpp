@@ -68,6 +68,11 @@ class TransitionPlan : public testing::Test {
         clock_.scans.done = ++clock_.scans.begun;
         advance();
     }
+    // The idle time of P, and the grace period after it: P := O.
+    void outlive_previous() {
+        pass(kIdle + 1);
+        grace();
+    }
     void use_previous() { stamps_[0].previous_used = stamp_of(clock_.now_ns); }
     void use_pin() { stamps_[0].pin_used = stamp_of(clock_.now_ns); }
     // From O = P with idle pins to L = 0.
@@ -108,6 +113,7 @@ TEST_F(TransitionPlan, AnotherOwnerInATransitionRestartsThePinsTimeAlone) {
     pass(kLearning);
     EXPECT_EQ(words_[0], moving(kC, kA));
     pass(kIdle - kLearning - 10);
+    grace();
     EXPECT_EQ(words_[0], held(kC)) << "the previous owner's time began at the first change";
 }
 
@@ -125,7 +131,9 @@ TEST_F(TransitionPlan, TheTimesCountFromTheGracePeriodAfterTheChange) {
     EXPECT_EQ(stamps_[0].pin_used, stamp_of(clock_.now_ns));
     pass(kIdle);
     EXPECT_EQ(words_[0], moving(kB, kA));
-    pass(1);
+    grace();
+    EXPECT_EQ(words_[0], moving(kB, kA));
+    outlive_previous();
     EXPECT_EQ(words_[0], held(kB));
     grace();
     EXPECT_EQ(words_[0], moving(kB, kB)) << "pins of the owner may go now";
@@ -150,6 +158,11 @@ TEST_F(TransitionPlan, ThePreviousStaysAsLongAsItIsUsed) {
         use_previous();
     }
     pass(kIdle + 1);
+    EXPECT_EQ(planner_->phase(0), SlotPhase::kLastConnections);
+    use_previous();  // by an engine that had read the word before
+    grace();
+    EXPECT_EQ(planner_->phase(0), SlotPhase::kConnections);
+    outlive_previous();
     EXPECT_EQ(words_[0], held(kB));
     grace();
     EXPECT_EQ(planner_->phase(0), SlotPhase::kPins);
@@ -223,7 +236,7 @@ class Settling : public TransitionPlan {
         TransitionPlan::SetUp();
         own(kB);
         grace();
-        pass(kIdle + 1);
+        outlive_previous();
         grace();
         ASSERT_EQ(words_[0], moving(kB, kB));
     }
@@ -305,7 +318,7 @@ TEST_F(TransitionPlan, WithoutAnOwnerOldConnectionsGoOn) {
     own(kNone);
     EXPECT_EQ(words_[0], moving(kNone, kA, true));
     grace();
-    pass(kIdle + 1);
+    outlive_previous();
     grace();
     EXPECT_EQ(words_[0], moving(kNone, kNone));
     pass(kPinIdle);
@@ -352,7 +365,7 @@ TEST_F(TransitionPlan, AdoptsWhatIsInTransition) {
     grace();
     EXPECT_EQ(planner_->phase(1), SlotPhase::kConnections);
     EXPECT_EQ(planner_->phase(2), SlotPhase::kPins);
-    pass(kIdle + 1);
+    outlive_previous();
     grace();
     pass(kPinIdle);
     finish();
@@ -369,6 +382,7 @@ TEST_F(TransitionPlan, StampsMayWrap) {
     pass(kIdle);
     EXPECT_EQ(FL_SLOT_PREVIOUS(words_[0]), kA);
     pass(1);
+    grace();
     EXPECT_EQ(words_[0], held(kB));
 }
 
