@@ -29,7 +29,7 @@ OUTPUT_LINES = 300
 SUMMARY_COLUMNS = 200
 EXIT_SKIPPED = 77  # what automake and meson mean by it
 # Suites whose programs share nothing of the machine and so may run side by side.
-PARALLEL_SUITES = {"unit", "lint", "fuzz"}
+PARALLEL_SUITES = {"unit", "lint", "fuzz", "simulation"}
 SANITIZER_ENVIRONMENT = {
     "ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1",
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
