@@ -58,9 +58,8 @@ void SlotTransitions::enter(Record& record, SlotPhase phase) {
     record.phase = phase;
 }
 
-// The next turn to begin is the first that nobody is in who read something before now.
 void SlotTransitions::await(Record& record, SlotPhase phase, const Turns& turns) {
-    record.ticket = turns.begun + 1;
+    record.ticket = turns.ticket();
     enter(record, phase);
 }
 

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "dataplane/tables/desired.h"
+#include "dataplane/tables/grace.h"
 
 namespace fairlead::plan {
 
@@ -31,11 +32,7 @@ struct TransitionTimes {
     std::uint32_t learning_s = 60;
 };
 
-// How often something that takes its time has begun and has ended, ever; its turns do not overlap.
-struct Turns {
-    std::uint64_t begun = 0;
-    std::uint64_t done = 0;
-};
+using tables::Turns;
 
 struct TransitionClock {
     std::uint64_t now_ns = 0;  // CLOCK_MONOTONIC, as the engines stamp
@@ -50,14 +47,7 @@ struct SlotsView {
     const std::vector<bool>& dead;     // by pool-local index
 };
 
-// To be done in this order: the stamps are set to the clock's now (stamp_of()), then the word is stored with release.
-struct SlotChange {
-    std::uint32_t slot = 0;  // within the pool
-    std::uint32_t word = 0;
-    bool restart_previous = false;
-    bool restart_pin = false;
-    bool operator==(const SlotChange&) const = default;
-};
+using tables::SlotChange;  // its stamps are set to stamp_of() the clock's now
 
 // What a slot waits for.
 enum class SlotPhase : std::uint8_t {

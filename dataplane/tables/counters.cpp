@@ -28,6 +28,7 @@ Counts CounterReader::value(std::uint32_t index_in_stride) const {
 }
 
 Counts CounterReader::reason(fl_reason reason) const { return value(reason); }
+std::uint64_t CounterReader::event(fl_event event) const { return value(event).packets; }
 Counts CounterReader::service(std::uint32_t id) const { return value(FL_COUNTER_SERVICE(&tables_->limits(), id)); }
 Counts CounterReader::backend(std::uint32_t global_index) const {
     return value(FL_COUNTER_BACKEND(&tables_->limits(), global_index));

@@ -29,6 +29,7 @@ class CounterReader {
     Counts service(std::uint32_t id) const;
     Counts backend(std::uint32_t global_index) const;
     std::vector<Counts> reasons() const;  // FL_REASON_COUNT of them
+    std::uint64_t event(fl_event event) const;
 
     // By index within a stride (FL_COUNTER_SERVICE and so on): the bare sum, and less the baseline.
     Counts raw(std::uint32_t index_in_stride) const;

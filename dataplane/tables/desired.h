@@ -47,6 +47,16 @@ struct DesiredService {
     auto operator<=>(const DesiredService&) const = default;
 };
 
+// What becomes of one slot (DESIGN section 6). The stamps that begin anew are set first, then the word is stored with
+// release.
+struct SlotChange {
+    std::uint32_t slot = 0;  // within the pool
+    std::uint32_t word = 0;
+    bool restart_previous = false;
+    bool restart_pin = false;
+    bool operator==(const SlotChange&) const = default;
+};
+
 struct Desired {
     std::vector<DesiredVip> vips;
     std::vector<DesiredPool> pools;

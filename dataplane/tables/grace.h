@@ -23,6 +23,15 @@ class GracePeriod {
     virtual Result<void> wait() = 0;
 };
 
+// How often something that takes its time has begun and has ended, ever; its turns do not overlap.
+struct Turns {
+    std::uint64_t begun = 0;
+    std::uint64_t done = 0;
+
+    // The next turn to begin is the first that nobody is in who read something before now.
+    std::uint64_t ticket() const { return begun + 1; }
+};
+
 struct GraceOptions {
     std::chrono::milliseconds patience{2000};  // for workers; the kernel's own period always ends
 };

@@ -72,17 +72,27 @@ BackendStatus read_backend(const Tables& tables, const fl_backend& record, std::
     return backend;
 }
 
-// How many slots each local index owns; the last of them, those that nobody does.
-std::vector<std::uint32_t> count_owners(const Tables& tables, std::uint64_t slots, std::uint32_t backends) {
-    std::vector<std::uint32_t> owned(std::size_t{backends} + 1);
+// Of a pool's slots, by local index; the last of `owned`, those that nobody owns.
+struct SlotCounts {
+    std::vector<std::uint32_t> owned, previous;
+    std::uint32_t in_transition = 0;
+};
+
+SlotCounts count_slots(const Tables& tables, std::uint64_t slots, std::uint32_t backends) {
+    SlotCounts counts;
+    counts.owned.resize(std::size_t{backends} + 1);
+    counts.previous.resize(std::size_t{backends} + 1);
     const std::uint64_t base = FL_SLOTS_BASE(slots);
     for (std::uint64_t slot = base; slot <= base + FL_SLOTS_MASK(slots); ++slot) {
         if (slot / FL_SLOTS_PER_LINE >= tables.slots().size()) break;
-        const auto owner =
-            FL_SLOT_OWNER(load_word(tables.slots()[slot / FL_SLOTS_PER_LINE].words[slot % FL_SLOTS_PER_LINE]));
-        ++owned[std::min(owner, backends)];
+        const auto word = load_word(tables.slots()[slot / FL_SLOTS_PER_LINE].words[slot % FL_SLOTS_PER_LINE]);
+        const auto owner = FL_SLOT_OWNER(word), previous = FL_SLOT_PREVIOUS(word);
+        ++counts.owned[std::min(owner, backends)];
+        if (!(word & FL_SLOT_LOOKUP)) continue;
+        ++counts.in_transition;
+        if (owner != previous) ++counts.previous[std::min(previous, backends)];
     }
-    return owned;
+    return counts;
 }
 
 void read_pools(const Tables& tables, Snapshot& into) {
@@ -97,14 +107,16 @@ void read_pools(const Tables& tables, Snapshot& into) {
         pool.idle_timeout_s = record.idle_timeout_s;
         pool.local = static_cast<std::uint16_t>(record.local);
         const auto count = std::min<std::uint32_t>(record.backend_count, FL_NO_BACKEND);
-        const auto owned = count_owners(tables, record.slots, count);
-        pool.slots_without_owner = owned.back();
+        const auto slots = count_slots(tables, record.slots, count);
+        pool.slots_without_owner = slots.owned.back();
+        pool.slots_in_transition = slots.in_transition;
         for (std::uint32_t local = 0; local < count; ++local) {
             if (record.backend_base + local >= tables.backends().size()) break;
             const auto backend = load_record(tables.backends()[record.backend_base + local]);
             if (backend.pool != id) continue;
             pool.backends.push_back(read_backend(tables, backend, record.backend_base, local));
-            pool.backends.back().slots_owned = owned[local];
+            pool.backends.back().slots_owned = slots.owned[local];
+            pool.backends.back().slots_previous = slots.previous[local];
         }
         into.pools.push_back(std::move(pool));
     }
@@ -131,7 +143,8 @@ void read_usage(const Tables& tables, Snapshot& into) {
     }
     std::uint64_t nexthops = 0;
     for (const auto& nexthop : tables.nexthops()) nexthops += load_word(nexthop.word) != 0;
-    constexpr std::uint64_t kPins = 0;  // no slot is in transition in this version, so nothing pins
+    // Who has a scan of all pins at hand fills this in: they may be 2^26, and most looks are not for them.
+    constexpr std::uint64_t kPins = 0;
     into.usage = {{"vips", into.vips.size(), l.vips - 1U},
                   {"services", into.services.size(), l.services - 1U},
                   {"pools", into.pools.size(), l.pools - 1U},
@@ -157,6 +170,8 @@ Snapshot take_snapshot(const Tables& tables) {
         read_ports(tables, snapshot);
         read_usage(tables, snapshot);
         snapshot.reasons = CounterReader(tables).reasons();
+        for (int event = FL_EVENTS_AT; event < FL_EVENT_END; ++event)
+            snapshot.events.push_back(CounterReader(tables).event(static_cast<fl_event>(event)));
         // Odd: a change is under way (TableWriter::apply()).
         const bool still = !(generation & 1) && load_word(tables.meta().name_generation) == generation;
         if (still || attempt == kTries) return snapshot;

@@ -47,6 +47,7 @@ struct BackendStatus {
     std::uint32_t nexthop = 0;       // 0 = none yet
     std::uint64_t nexthop_word = 0;  // FL_NEXTHOP_WORD; 0 = not resolved
     std::uint32_t slots_owned = 0;
+    std::uint32_t slots_previous = 0;  // in transition, and another's now
     Counts counts;
 };
 
@@ -56,6 +57,7 @@ struct PoolStatus {
     std::uint32_t flags = 0;  // FL_POOL_*
     std::uint32_t slots = 0;
     std::uint32_t slots_without_owner = 0;
+    std::uint32_t slots_in_transition = 0;
     std::uint32_t idle_timeout_s = 0;
     std::uint16_t local = FL_NO_BACKEND;
     std::vector<BackendStatus> backends;  // by local index
@@ -85,8 +87,9 @@ struct Snapshot {
     std::vector<ServiceStatus> services;  // by VIP, protocol, port
     std::vector<PoolStatus> pools;        // by name
     std::vector<PortStatus> ports;
-    std::vector<TableUsage> usage;  // vips, services, pools, backends, slots, nexthops, pins
-    std::vector<Counts> reasons;    // by fl_reason
+    std::vector<TableUsage> usage;      // vips, services, pools, backends, slots, nexthops, pins
+    std::vector<Counts> reasons;        // by fl_reason
+    std::vector<std::uint64_t> events;  // from FL_EVENTS_AT on
 
     const PoolStatus* find_pool(std::string_view name) const;
 };

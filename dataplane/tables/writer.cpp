@@ -167,8 +167,8 @@ TableWriter::TableWriter(TableWriter&&) noexcept = default;
 TableWriter& TableWriter::operator=(TableWriter&&) noexcept = default;
 TableWriter::~TableWriter() = default;
 
-Result<ApplyReport> TableWriter::apply(const Desired& desired, const SlotFiller& filler) {
-    return impl_->apply(*this, desired, filler);
+Result<ApplyReport> TableWriter::apply(const Desired& desired, const SlotFiller& filler, const SlotMover& mover) {
+    return impl_->apply(*this, desired, {filler, mover});
 }
 Result<void> TableWriter::collect() { return impl_->collect(); }
 Tables& TableWriter::tables() { return impl_->tables; }
@@ -213,6 +213,23 @@ std::uint32_t TableWriter::slot_count(std::uint32_t pool) const {
     return state ? state->slots : 0;
 }
 
+PoolSlots TableWriter::slots_of(std::uint32_t pool) const {
+    const auto* state = impl_->pool(pool);
+    if (!state) return {};
+    const auto stamps = impl_->tables.stamps().subspan(state->slots_base, state->slots);
+    return {state->slots_base, {&impl_->slot_word(state->slots_base), state->slots}, stamps};
+}
+
+std::vector<bool> TableWriter::dead_backends(std::uint32_t pool) const {
+    const auto* state = impl_->pool(pool);
+    if (!state) return {};
+    std::vector<bool> dead(state->capacity);
+    for (std::uint32_t local = 0; local < state->capacity; ++local)
+        dead[local] =
+            !state->live[local] || FL_BACKEND_STATE(impl_->backend_record(*state, local).state) == FL_BACKEND_DEAD;
+    return dead;
+}
+
 // --- Slots and backends at run time --------------------------------------------------------------------------------
 
 namespace {
@@ -245,6 +262,26 @@ Result<std::uint32_t> TableWriter::set_slots(std::uint32_t pool, std::span<const
     auto* state = impl_->pool(pool);
     if (!state) return no_pool(pool);
     return impl_->set_slots(*state, owners);
+}
+
+Result<void> TableWriter::change_slots(std::uint32_t pool, std::span<const SlotChange> changes, std::uint32_t stamp) {
+    auto* state = impl_->pool(pool);
+    if (!state) return no_pool(pool);
+    for (const auto& change : changes) {
+        const auto owner = FL_SLOT_OWNER(change.word);
+        if (owner != FL_NO_BACKEND && !state->is_live(owner)) return no_backend(*state, owner);
+        if (change.slot >= state->slots)
+            return fail("pool '" + state->name + "' has no slot " + std::to_string(change.slot), EINVAL);
+    }
+    const auto stamps = impl_->tables.stamps();
+    for (const auto& change : changes) {
+        auto& stamps_of = stamps[state->slots_base + change.slot];
+        if (change.restart_previous) store_word(stamps_of.previous_used, stamp);
+        if (change.restart_pin) store_word(stamps_of.pin_used, stamp);
+        auto& word = impl_->slot_word(state->slots_base + change.slot);
+        if (word != change.word) store_word(word, change.word);
+    }
+    return {};
 }
 
 Result<void> TableWriter::set_backend_state(std::uint32_t pool, std::uint16_t backend, fl_backend_state state,

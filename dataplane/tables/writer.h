@@ -47,6 +47,16 @@ class TableWriter;
 // and set_backend_state() of the writer may be used; new backends are FL_BACKEND_UNKNOWN until then.
 using SlotFiller = std::function<void(TableWriter&, std::uint32_t pool, std::span<std::uint16_t> owners)>;
 
+// Brings new owners into a pool's slots by change_slots(). Without one they are set_slots(): settled at once.
+using SlotMover = std::function<Result<void>(TableWriter&, std::uint32_t pool, std::span<const std::uint16_t> owners)>;
+
+// A pool's slots as they are, engines writing stamps meanwhile.
+struct PoolSlots {
+    std::uint32_t base = 0;  // of the first in the whole table
+    std::span<const std::uint32_t> words;
+    std::span<const fl_stamp> stamps;
+};
+
 class TableWriter {
   public:
     // Adopts what is there, an empty set or that of a controller that died at any point. Keeps both references; they
@@ -60,8 +70,10 @@ class TableWriter {
     // index and counters. Checked and allocated whole before the first store: on an error of validity (EINVAL) or a limit
     // (ENOSPC: names the limit, what is needed and what there is) nothing has changed. ETIMEDOUT: a reader did not leave;
     // the tables are consistent, the rest is done by the next apply(). Slots of a backend that goes, unless the filler
-    // gave them away, have no owner.
-    Result<ApplyReport> apply(const Desired& desired, const SlotFiller& filler = {});
+    // gave them away, have no owner; those that it is the previous owner of forget it. A backend that has another name,
+    // and everything else of one that is not wanted any more, keeps its index: it is renamed. A pool whose backends move
+    // to a larger range takes its pins along.
+    Result<ApplyReport> apply(const Desired& desired, const SlotFiller& filler = {}, const SlotMover& mover = {});
 
     // Frees what earlier removals left, if every reader has left. Called by apply().
     Result<void> collect();
@@ -73,12 +85,18 @@ class TableWriter {
     std::optional<std::uint16_t> find_backend(std::uint32_t pool, std::string_view name) const;  // pool-local index
     std::uint32_t global_index(std::uint32_t pool, std::uint16_t backend) const;  // of an index that find_backend gave
     std::uint32_t slot_count(std::uint32_t pool) const;
+    PoolSlots slots_of(std::uint32_t pool) const;  // until the next apply(); empty for a pool that is not there
+    // By pool-local index: dead, or not there. Of as many as the pool has room for.
+    std::vector<bool> dead_backends(std::uint32_t pool) const;
 
     // --- Run-time changes; no allocation, no system call. EINVAL for what is not there. ---
 
     // Owners of all slots of the pool, settled. Stores the words that differ, and returns their number. FL_NO_BACKEND
     // is an owner; an index without a backend is an error, and nothing is stored.
     Result<std::uint32_t> set_slots(std::uint32_t pool, std::span<const std::uint16_t> owners);
+    // One by one, in this order; stamps become `stamp`, in their own unit (FL_STAMP_SHIFT). An owner that is not there is
+    // an error, and nothing is stored.
+    Result<void> change_slots(std::uint32_t pool, std::span<const SlotChange> changes, std::uint32_t stamp);
     Result<void> set_backend_state(std::uint32_t pool, std::uint16_t backend, fl_backend_state state, std::uint32_t mtu,
                                    std::uint32_t nexthop);
     // apply() does this for a backend with FL_FORWARD_LOCAL; FL_NO_BACKEND = none.

@@ -5,9 +5,12 @@
 
 #include "dataplane/tables/writer_impl.h"
 
+// After the accessors that it is written in.
+#include "dataplane/core/pins.h"
+
 namespace fairlead::tables {
 
-Result<ApplyReport> TableWriter::Impl::apply(TableWriter& self, const Desired& desired, const SlotFiller& filler) {
+Result<ApplyReport> TableWriter::Impl::apply(TableWriter& self, const Desired& desired, const SlotSource& source) {
     if (auto collected = collect(); !collected) return tl::unexpected(collected.error());
     if (auto valid = validate(desired); !valid) return tl::unexpected(valid.error());
     auto planned = plan(desired);
@@ -23,7 +26,7 @@ Result<ApplyReport> TableWriter::Impl::apply(TableWriter& self, const Desired& d
     auto done = place_pools(plan);
     for (const auto& pool : plan.pools)
         if (pool.state && pool.state->needs_fill) result.pools_to_fill.push_back(pool.state->name);
-    if (done) done = fill_slots(self, plan, filler);
+    if (done) done = fill_slots(self, plan, source);
     if (done) done = publish_services(plan);
     if (done) done = publish_vips(plan);
     if (!done) {
@@ -52,7 +55,7 @@ void TableWriter::Impl::report(const Plan& plan, ApplyReport& into) const {
     for (const auto& pool : plan.pools) {
         if (pool.changed) ++(pool.state ? into.pools.changed : into.pools.added);
         into.backends.added += count(pool.add) - pool.replaced;
-        into.backends.changed += pool.replaced + count(pool.tiers);
+        into.backends.changed += pool.replaced + count(pool.tiers) + count(pool.renames);
         into.backends.removed += count(pool.remove) - pool.replaced;
     }
     for (const auto id : plan.removed_pools)
@@ -162,12 +165,27 @@ void TableWriter::Impl::move_backends(PoolState& pool, Range to) {
         store_word(entry.pool, pool.id);
     }
     retired.backend_ranges.push_back({pool.backend_base, pool.capacity});
-    retired.moved_pools.push_back(pool.id);
+    retired.moved_pools.push_back({pool.id, {pool.backend_base, pool.capacity}});
     pool.backend_base = to.base;
     pool.capacity = to.size;
     pool.taken.resize(to.size);
     pool.live.resize(to.size);
     pool.count_pending = true;
+}
+
+// Engines never read names; who shows them looks at the generation.
+void TableWriter::Impl::rename_backends(PoolState& pool, const PoolPlan& plan) {
+    const auto name_of = [&](std::uint16_t local) -> fl_name& {
+        return tables.names()[backend_record(pool, local).name];
+    };
+    for (const auto& [local, desired] : plan.renames)
+        if (const auto found = pool.by_name.find(load_name(tables.names(), backend_record(pool, local).name));
+            found != pool.by_name.end() && found->second == local)
+            pool.by_name.erase(found);
+    for (const auto& [local, desired] : plan.renames) {
+        store_name(name_of(local), desired->name);
+        pool.by_name.insert_or_assign(desired->name, local);
+    }
 }
 
 void TableWriter::Impl::change_pool(PoolPlan& plan) {
@@ -177,6 +195,7 @@ void TableWriter::Impl::change_pool(PoolPlan& plan) {
     if (record.flags != desired.flags) store_word(record.flags, desired.flags);
     if (record.idle_timeout_s != desired.idle_timeout_s) store_word(record.idle_timeout_s, desired.idle_timeout_s);
     for (const auto& [local, tier] : plan.tiers) store_word(backend_record(pool, local).tier, tier);
+    rename_backends(pool, plan);
     if (plan.backends) move_backends(pool, *plan.backends);
     for (const auto local : plan.remove) {
         const auto found = pool.by_name.find(load_name(tables.names(), backend_record(pool, local).name));
@@ -219,7 +238,19 @@ void TableWriter::Impl::move_slots(PoolState& pool, Range to) {
     store_word(tables.pools()[pool.id].slots, FL_SLOTS_WORD(to.base, to.size - 1));
 }
 
-Result<void> TableWriter::Impl::fill_pool_slots(TableWriter& self, PoolState& pool, const SlotFiller& filler) {
+// Whatever the mover made of them: no slot names a backend that is about to be nobody's.
+void TableWriter::Impl::forget_removed(const PoolState& pool) {
+    for (std::uint32_t i = 0; i < pool.slots; ++i) {
+        auto& word = slot_word(pool.slots_base + i);
+        auto owner = FL_SLOT_OWNER(word), previous = FL_SLOT_PREVIOUS(word);
+        if (owner != FL_NO_BACKEND && !pool.is_live(owner)) owner = FL_NO_BACKEND;
+        if (previous != FL_NO_BACKEND && !pool.is_live(previous)) previous = owner;
+        const auto wanted = FL_SLOT_WORD(owner, previous, 0, 0) | (word & (FL_SLOT_LOOKUP | FL_SLOT_LEARNING));
+        if (word != wanted) store_word(word, wanted);
+    }
+}
+
+Result<void> TableWriter::Impl::fill_pool_slots(TableWriter& self, PoolState& pool, const SlotSource& source) {
     std::vector<std::uint16_t> owners(pool.slots);
     for (std::uint32_t i = 0; i < pool.slots; ++i) {
         auto owner = static_cast<std::uint16_t>(FL_SLOT_OWNER(slot_word(pool.slots_base + i)));
@@ -231,8 +262,13 @@ Result<void> TableWriter::Impl::fill_pool_slots(TableWriter& self, PoolState& po
         }
         owners[i] = owner;
     }
-    if (filler) filler(self, pool.id, owners);
-    if (auto stored = set_slots(pool, owners); !stored) return tl::unexpected(stored.error());
+    if (source.filler) source.filler(self, pool.id, owners);
+    if (source.mover) {
+        if (auto moved = source.mover(self, pool.id, owners); !moved) return moved;
+        forget_removed(pool);
+    } else if (auto stored = set_slots(pool, owners); !stored) {
+        return tl::unexpected(stored.error());
+    }
     pool.needs_fill = false;
     return {};
 }
@@ -245,13 +281,13 @@ void TableWriter::Impl::choose_local(PoolState& pool, const DesiredPool& desired
     if (local != word) store_word(word, local);
 }
 
-Result<void> TableWriter::Impl::fill_slots(TableWriter& self, Plan& plan, const SlotFiller& filler) {
+Result<void> TableWriter::Impl::fill_slots(TableWriter& self, Plan& plan, const SlotSource& source) {
     for (auto& planned : plan.pools) {
         auto& pool = *planned.state;
         if (!pool.needs_fill) continue;
         if (planned.slots && planned.slots->base != pool.slots_base) move_slots(pool, *planned.slots);
         planned.slots.reset();
-        if (auto filled = fill_pool_slots(self, pool, filler); !filled) return filled;
+        if (auto filled = fill_pool_slots(self, pool, source); !filled) return filled;
         choose_local(pool, *planned.desired);
     }
     return {};
@@ -395,11 +431,30 @@ void TableWriter::Impl::free_pool(std::uint32_t id) {
     used.pools.release(id);
 }
 
+// No engine has the old base any more; what one read before is changed by compare-and-exchange, so it notices. Pins are of
+// slots in transition alone.
+void TableWriter::Impl::take_pins_along(const MovedPool& moved) {
+    const auto& pool = *pools[moved.id];
+    bool any = false;
+    for (std::uint32_t i = 0; i < pool.slots && !any; ++i) any = slot_word(pool.slots_base + i) & FL_SLOT_LOOKUP;
+    if (!any) return;
+    for (auto& bucket : tables.pins())
+        for (auto& place : bucket.words)
+            for (auto word = load_word(place); word;) {
+                const auto local = static_cast<std::uint32_t>(FL_PIN_BACKEND(word)) - moved.from.base;
+                if (local >= moved.from.size) break;
+                const auto renamed = (word & ~__u64{0xfffff}) | (pool.backend_base + local);
+                if (__atomic_compare_exchange_n(&place, &word, renamed, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+                    break;
+            }
+}
+
 void TableWriter::Impl::free_retired() {
     for (const auto& carry : retired.carries) finish_carry(carry);
-    for (const auto id : retired.moved_pools) {
-        pools[id]->count_pending = false;
-        store_word(tables.pools()[id].backend_count, pools[id]->capacity);
+    for (const auto& moved : retired.moved_pools) {
+        pools[moved.id]->count_pending = false;
+        store_word(tables.pools()[moved.id].backend_count, pools[moved.id]->capacity);
+        take_pins_along(moved);
     }
     for (const auto range : retired.backend_ranges) clear_backend_range(range);
     for (const auto& [id, local] : retired.backends) free_backend(*pools[id], local);

@@ -87,6 +87,12 @@ struct Carry {
     Counts at_publication;
 };
 
+// A pool whose backends have another range: its backend_count waits, and pins name the old one.
+struct MovedPool {
+    std::uint32_t id = 0;
+    Range from;
+};
+
 // Unlinked, and perhaps still held by a reader.
 struct Retired {
     std::vector<std::uint32_t> vips, services, pools, nexthops, ports;
@@ -94,7 +100,7 @@ struct Retired {
     std::vector<Range> backend_ranges;
     std::vector<Range> slot_ranges;
     std::vector<Carry> carries;
-    std::vector<std::uint32_t> moved_pools;  // whose backend_count waits
+    std::vector<MovedPool> moved_pools;
     bool empty() const {
         return vips.empty() && services.empty() && pools.empty() && nexthops.empty() && ports.empty() &&
                backends.empty() && backend_ranges.empty() && slot_ranges.empty() && carries.empty() &&
@@ -110,9 +116,10 @@ struct PoolPlan {
     std::vector<std::pair<const DesiredBackend*, std::uint16_t>> add;  // with the local index each gets
     std::vector<std::uint16_t> remove;
     std::vector<std::pair<std::uint16_t, std::uint32_t>> tiers;  // local index, new tier
-    std::optional<Range> backends;                               // a new pool's range, or where the range moves
-    std::optional<Range> slots;                                  // likewise
-    std::uint32_t replaced = 0;  // of `add`, those whose name was there with another address
+    std::vector<std::pair<std::uint16_t, const DesiredBackend*>> renames;
+    std::optional<Range> backends;  // a new pool's range, or where the range moves
+    std::optional<Range> slots;     // likewise
+    std::uint32_t replaced = 0;     // of `add`, those whose name was there with another address
 };
 
 struct ServicePlan {
@@ -141,6 +148,12 @@ struct Plan {
     bool empty() const;
 };
 
+// Who owns a pool's slots, and how it comes to.
+struct SlotSource {
+    const SlotFiller& filler;
+    const SlotMover& mover;
+};
+
 class TableWriter::Impl {
   public:
     Impl(Tables& tables, GracePeriod& grace);
@@ -149,7 +162,7 @@ class TableWriter::Impl {
     // apply(): writer_plan.cpp and writer_apply.cpp
     Result<void> validate(const Desired& desired) const;
     Result<Plan> plan(const Desired& desired) const;
-    Result<ApplyReport> apply(TableWriter& self, const Desired& desired, const SlotFiller& filler);
+    Result<ApplyReport> apply(TableWriter& self, const Desired& desired, const SlotSource& source);
     Result<void> collect();
 
     PoolState* pool(std::uint32_t id) const {
@@ -198,8 +211,10 @@ class TableWriter::Impl {
     void place_new_pool(PoolPlan& plan);
     void change_pool(PoolPlan& plan);
     void move_backends(PoolState& pool, Range to);
-    Result<void> fill_slots(TableWriter& self, Plan& plan, const SlotFiller& filler);
-    Result<void> fill_pool_slots(TableWriter& self, PoolState& pool, const SlotFiller& filler);
+    Result<void> fill_slots(TableWriter& self, Plan& plan, const SlotSource& source);
+    Result<void> fill_pool_slots(TableWriter& self, PoolState& pool, const SlotSource& source);
+    void forget_removed(const PoolState& pool);
+    void rename_backends(PoolState& pool, const PoolPlan& plan);
     void move_slots(PoolState& pool, Range to);
     void choose_local(PoolState& pool, const DesiredPool& desired);
     Result<void> publish_services(Plan& plan);
@@ -219,6 +234,7 @@ class TableWriter::Impl {
     void free_retired();
     void free_backend(PoolState& pool, std::uint16_t local);
     void free_pool(std::uint32_t id);
+    void take_pins_along(const MovedPool& moved);
     void clear_backend_range(Range range);
     void bump_generation();
 

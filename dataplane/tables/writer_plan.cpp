@@ -187,21 +187,33 @@ Result<void> TableWriter::Impl::plan_new_pool(const DesiredPool& desired, Plan& 
 void TableWriter::Impl::plan_backends(const PoolState& state, PoolPlan& plan,
                                       std::vector<const DesiredBackend*>& missing) const {
     std::vector<bool> stays(state.taken.size());
+    const auto keep = [&](std::uint16_t local, const DesiredBackend& backend) {
+        stays[local] = true;
+        if (backend_record(state, local).tier != backend.tier) plan.tiers.emplace_back(local, backend.tier);
+    };
+    std::vector<const DesiredBackend*> unnamed;
     for (const auto& backend : plan.desired->backends) {
         const auto found = state.by_name.find(backend.name);
-        if (found == state.by_name.end()) {
-            missing.push_back(&backend);
-            continue;
-        }
-        const auto& record = backend_record(state, found->second);
-        if (!same_backend(record, backend)) {
-            missing.push_back(&backend);
-            ++plan.replaced;
-            continue;
-        }
-        stays[found->second] = true;
-        if (record.tier != backend.tier) plan.tiers.emplace_back(found->second, backend.tier);
+        if (found != state.by_name.end() && same_backend(backend_record(state, found->second), backend))
+            keep(found->second, backend);
+        else
+            unnamed.push_back(&backend);
     }
+    for (const auto* backend : unnamed) {
+        std::uint16_t local = 0;
+        while (local < stays.size() &&
+               (stays[local] || !state.live[local] || !same_backend(backend_record(state, local), *backend)))
+            ++local;
+        if (local < stays.size()) {
+            keep(local, *backend);
+            plan.renames.emplace_back(local, backend);
+        } else {
+            missing.push_back(backend);
+        }
+    }
+    for (const auto* backend : missing)
+        if (const auto found = state.by_name.find(backend->name); found != state.by_name.end() && !stays[found->second])
+            ++plan.replaced;
     for (std::size_t local = 0; local < state.taken.size(); ++local)
         if (state.taken[local] && !stays[local]) plan.remove.push_back(static_cast<std::uint16_t>(local));
 }
@@ -240,8 +252,8 @@ Result<void> TableWriter::Impl::plan_pool(const DesiredPool& desired, PoolState&
         pool.slots = *slots;
     }
     const auto& record = tables.pools()[state.id];
-    pool.changed = !pool.add.empty() || !pool.remove.empty() || !pool.tiers.empty() || pool.slots ||
-                   record.flags != desired.flags || record.idle_timeout_s != desired.idle_timeout_s;
+    pool.changed = !pool.add.empty() || !pool.remove.empty() || !pool.tiers.empty() || !pool.renames.empty() ||
+                   pool.slots || record.flags != desired.flags || record.idle_timeout_s != desired.idle_timeout_s;
     plan.pools.push_back(std::move(pool));
     return {};
 }

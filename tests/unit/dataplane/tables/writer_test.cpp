@@ -369,6 +369,86 @@ TEST_F(Writer, SetSlotsRefusesABackendThatIsNotThere) {
     EXPECT_EQ(image(), before);
 }
 
+TEST_F(Writer, ChangesOfSlotsBeginStampsAnewAndStoreWords) {
+    apply(smallest(3));
+    const auto id = writer_.find_pool("pool0").value();
+    const auto base = writer_.slots_of(id).base;
+    ASSERT_EQ(writer_.slots_of(id).words.size(), 16U);
+    tables_.stamps()[base + 2] = {7, 8};
+    const auto word = FL_SLOT_WORD(1, 2, 1, 0);
+    ASSERT_OK(writer_.change_slots(id, std::vector<SlotChange>{{1, word, true, false}, {2, word, false, true}}, 99));
+    EXPECT_EQ(writer_.slots_of(id).words[1], word);
+    EXPECT_EQ(writer_.slots_of(id).words[2], word);
+    EXPECT_EQ(writer_.slots_of(id).stamps[1].previous_used, 99U);
+    EXPECT_EQ(writer_.slots_of(id).stamps[2].previous_used, 7U);
+    EXPECT_EQ(writer_.slots_of(id).stamps[2].pin_used, 99U);
+    const auto before = image();
+    EXPECT_FALSE(writer_.change_slots(id, std::vector<SlotChange>{{0, word}, {1, FL_SLOT_WORD(3, 0, 1, 0)}}, 100));
+    EXPECT_FALSE(writer_.change_slots(id, std::vector<SlotChange>{{0, word}, {16, word}}, 100));
+    EXPECT_FALSE(writer_.change_slots(id + 1, std::vector<SlotChange>{{0, word}}, 100));
+    EXPECT_EQ(image(), before);
+}
+
+TEST_F(Writer, ABackendUnderAnotherNameKeepsItsIndex) {
+    auto desired = smallest(3);
+    apply(desired);
+    const auto id = writer_.find_pool("pool0").value();
+    std::swap(desired.pools[0].backends[0].name, desired.pools[0].backends[1].name);
+    desired.pools[0].backends[2].name = "other";
+    const auto report = writer_.apply(desired, round_robin(desired)).value();
+    EXPECT_EQ(report.backends.changed, 3U);
+    EXPECT_EQ(report.backends.added + report.backends.removed, 0U);
+    EXPECT_EQ(writer_.find_backend(id, "p0b0"), 1);
+    EXPECT_EQ(writer_.find_backend(id, "p0b1"), 0);
+    EXPECT_EQ(writer_.find_backend(id, "other"), 2);
+    EXPECT_EQ(writer_.find_backend(id, "p0b2"), std::nullopt);
+    EXPECT_EQ(take_snapshot(tables_).find_pool("pool0")->backends[2].name, "other");
+}
+
+TEST_F(Writer, OneThatLeavesGivesItsNameToTheNextAndKeepsItsIndex) {
+    auto desired = smallest(2);
+    apply(desired);
+    const auto id = writer_.find_pool("pool0").value();
+    auto& backends = desired.pools[0].backends;
+    auto leaving = backends[0];
+    leaving.name = "p0b0~2";
+    backends[0].address = IpAddress::parse("203.0.113.77").value();
+    backends.push_back(leaving);
+    const auto report = writer_.apply(desired, round_robin(desired)).value();
+    EXPECT_EQ(report.backends.added, 1U);
+    EXPECT_EQ(report.backends.removed, 0U);
+    EXPECT_EQ(writer_.find_backend(id, "p0b0~2"), 0);
+    EXPECT_EQ(writer_.find_backend(id, "p0b0"), 2);
+}
+
+TEST_F(Writer, SlotsForgetABackendThatIsRemoved) {
+    auto desired = smallest(3);
+    apply(desired);
+    const auto id = writer_.find_pool("pool0").value();
+    ASSERT_OK(writer_.change_slots(
+        id, std::vector<SlotChange>{{0, FL_SLOT_WORD(0, 2, 1, 1)}, {1, FL_SLOT_WORD(2, 0, 1, 0)}}, 1));
+    desired.pools[0].backends.pop_back();
+    ASSERT_OK(writer_.apply(desired, {}, [](auto&, auto, auto) { return Result<void>{}; }));
+    EXPECT_EQ(writer_.slots_of(id).words[0], FL_SLOT_WORD(0, 0, 1, 1));
+    EXPECT_EQ(writer_.slots_of(id).words[1], FL_SLOT_WORD(FL_NO_BACKEND, 0, 1, 0));
+}
+
+TEST_F(Writer, PinsGoAlongWhenBackendsMoveToALargerRange) {
+    apply(smallest(8));
+    const auto id = writer_.find_pool("pool0").value();
+    const auto old = writer_.global_index(id, 3);
+    ASSERT_OK(writer_.change_slots(id, std::vector<SlotChange>{{0, FL_SLOT_WORD(0, 3, 1, 0)}}, 1));
+    auto& mine = tables_.pins()[0].words[5];
+    auto& foreign = tables_.pins()[0].words[6];
+    mine = FL_PIN_WORD(0xabcd, old, FL_PIN_CONFIRMED, 7);
+    foreign = FL_PIN_WORD(0xabcd, old + 100, FL_PIN_CONFIRMED, 7);
+    const auto kept = foreign;
+    ASSERT_OK(writer_.apply(smallest(12)));
+    ASSERT_NE(writer_.global_index(id, 3), old);
+    EXPECT_EQ(mine, FL_PIN_WORD(0xabcd, writer_.global_index(id, 3), FL_PIN_CONFIRMED, 7));
+    EXPECT_EQ(foreign, kept);
+}
+
 TEST_F(Writer, GrowingATableCopiesEachWordToBothItsPlaces) {
     auto desired = smallest(4);
     ASSERT_OK(writer_.apply(desired));
