@@ -73,6 +73,8 @@ struct Backend {
     std::optional<std::uint16_t> vlan = std::nullopt;
     // The next hop's MAC, where the kernel cannot ask for it. None: resolved.
     std::optional<MacAddress> mac = std::nullopt;
+    // Not of a file: the tables still hold it, and it drains until no connection needs it (plan::keep_leaving()).
+    bool leaving = false;
 };
 
 struct Pool {
@@ -87,6 +89,10 @@ struct Pool {
     std::vector<Backend> backends;
     std::uint32_t table = 1024;  // slots; a power of two
     Milliseconds idle_timeout{3'600'000};
+    Milliseconds failure_grace{10'000};  // how long an unhealthy backend keeps its connections
+    Milliseconds slow_start{0};          // in which a backend that is up again comes to its whole weight
+    bool failback = true;                // to a better tier, as soon as it has its quorum again
+    Milliseconds failback_delay{0};      // how long a backend must be up again before it is used, if others are
 };
 
 // A service as the config writes it: one VIP, one pool, a list of ports or any.

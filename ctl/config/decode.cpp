@@ -13,6 +13,7 @@ namespace {
 
 using std::chrono::hours;
 using std::chrono::minutes;
+using std::chrono::seconds;
 
 constexpr std::size_t kMaxInterfaceName = 15;  // IFNAMSIZ less its NUL
 
@@ -50,8 +51,8 @@ const KeyList kNodeKeys = {
 
 const KeyList kPoolKeys = {
     .known = {"name", "forward", "gue_port", "affinity", "quorum", "all_down", "too_big", "checks", "check_policy",
-              "table", "backend"},
-    .reserved = {"idle_timeout", "failure_grace", "slow_start", "failback", "failback_delay"},
+              "table", "idle_timeout", "failure_grace", "slow_start", "failback", "failback_delay", "backend"},
+    .reserved = {},
     .elsewhere = {{"vip", "[[service]]"},
                   {"ports", "[[service]]"},
                   {"protocol", "[[service]]"},
@@ -66,7 +67,7 @@ const KeyList kPoolKeys = {
 
 const KeyList kBackendKeys = {
     .known = {"name", "address", "local", "tier", "weight", "forward", "vlan", "mac"},
-    .reserved = {"slow_start"},
+    .reserved = {},
     .elsewhere = {{"affinity", "[[pool]]"},
                   {"gue_port", "[[pool]]"},
                   {"quorum", "[[pool]]"},
@@ -74,12 +75,17 @@ const KeyList kBackendKeys = {
                   {"too_big", "[[pool]]"},
                   {"checks", "[[pool]]"},
                   {"check_policy", "[[pool]]"},
-                  {"table", "[[pool]]"}},
+                  {"table", "[[pool]]"},
+                  {"idle_timeout", "[[pool]]"},
+                  {"failure_grace", "[[pool]]"},
+                  {"slow_start", "[[pool]]"},
+                  {"failback", "[[pool]]"},
+                  {"failback_delay", "[[pool]]"}},
 };
 
 const KeyList kServiceKeys = {
     .known = {"name", "vip", "ports", "protocol", "pool", "backends", "unlisted"},
-    .reserved = {"idle_timeout"},
+    .reserved = {},
     .elsewhere = {{"forward", "[[pool]]"},
                   {"gue_port", "[[pool]]"},
                   {"affinity", "[[pool]]"},
@@ -90,6 +96,11 @@ const KeyList kServiceKeys = {
                   {"checks", "[[pool]]"},
                   {"check_policy", "[[pool]]"},
                   {"table", "[[pool]]"},
+                  {"idle_timeout", "[[pool]]"},
+                  {"failure_grace", "[[pool]]"},
+                  {"slow_start", "[[pool]]"},
+                  {"failback", "[[pool]]"},
+                  {"failback_delay", "[[pool]]"},
                   {"interface", "the top of the file, or [[node]]"}},
 };
 
@@ -426,6 +437,15 @@ void decode_table_size(const TableReader& reader, PoolDraft& pool) {
     pool.table_at = table->at;
 }
 
+// What changes of backends mean for connections. A pin's time wraps at 4,398 s (DESIGN section 6).
+void decode_times(const TableReader& reader, Pool& pool) {
+    assign(pool.idle_timeout, reader.duration("idle_timeout", seconds(1), hours(1)));
+    assign(pool.failure_grace, reader.duration("failure_grace", seconds(0), hours(1)));
+    assign(pool.slow_start, reader.duration("slow_start", seconds(0), hours(1)));
+    assign(pool.failback, reader.boolean("failback"));
+    assign(pool.failback_delay, reader.duration("failback_delay", seconds(0), hours(24)));
+}
+
 PoolDraft decode_pool(Report& report, const Value& table) {
     const TableReader reader(report, table, "[[pool]]", kPoolKeys);
     PoolDraft pool;
@@ -451,6 +471,7 @@ PoolDraft decode_pool(Report& report, const Value& table) {
     assign(pool.value.check_policy, choose(reader, "check_policy", kCheckPolicies));
     decode_checks(reader, pool);
     decode_table_size(reader, pool);
+    decode_times(reader, pool.value);
     const auto* backends = reader.get("backend");
     pool.has_backends = reader.is_misspelt("backend");
     if (backends != nullptr) pool.has_backends = (backends->kind != Kind::kArray || !backends->items.empty());

@@ -51,6 +51,7 @@ std::string join(std::span<const std::string_view> names, std::string_view last_
 
 std::string format(Milliseconds span) {
     const auto count = span.count();
+    if (count == 0) return "0s";
     if (count % 3'600'000 == 0) return std::to_string(count / 3'600'000) + "h";
     if (count % 60'000 == 0) return std::to_string(count / 60'000) + "m";
     if (count % 1000 == 0) return std::to_string(count / 1000) + "s";

@@ -2,6 +2,7 @@
 #include "ctl/plan/eligibility.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace fairlead::plan {
 namespace {
@@ -12,12 +13,12 @@ struct TierCount {
     std::size_t eligible = 0;
 };
 
-fl_backend_state state_of(Verdict verdict, bool drained) {
-    switch (verdict) {
+fl_backend_state state_of(const BackendHealth& health, bool drained) {
+    switch (health.verdict) {
         case Verdict::kUp:
             return drained ? FL_BACKEND_DRAINING : FL_BACKEND_HEALTHY;
         case Verdict::kDown:
-            return FL_BACKEND_UNHEALTHY;
+            return health.dead ? FL_BACKEND_DEAD : FL_BACKEND_UNHEALTHY;
         case Verdict::kUnknown:
             break;
     }
@@ -25,7 +26,10 @@ fl_backend_state state_of(Verdict verdict, bool drained) {
 }
 
 // Why a backend may take no new connections; empty if it may. What an operator did is said before what a check found.
-std::string bar_of(const BackendHealth& health, bool drained, std::uint32_t weight) {
+std::string bar_of(const BackendHealth& health, bool leaving, bool drained, std::uint32_t weight) {
+    if (leaving) {
+        return "removed from the config, drains";
+    }
     if (drained) {
         return "drained";
     }
@@ -43,7 +47,20 @@ std::string bar_of(const BackendHealth& health, bool drained, std::uint32_t weig
     return "not checked yet";
 }
 
-BackendDecision decide_backend(const config::Backend& backend, const BackendHealth& health,
+// Of the weight that it is to have, in tenths of slow_start; at least 1.
+std::uint32_t slow_weight(std::uint32_t weight, std::chrono::milliseconds up_for,
+                          std::chrono::milliseconds slow_start) {
+    constexpr std::int64_t kSteps = 10;
+    if (up_for >= slow_start || weight == 0) return weight;
+    const auto step = up_for.count() * kSteps / slow_start.count() + 1;
+    return std::max<std::uint32_t>(1, static_cast<std::uint32_t>(weight * step / kSteps));
+}
+
+std::string seconds_text(std::chrono::milliseconds time) {
+    return std::to_string(std::chrono::ceil<std::chrono::seconds>(time).count()) + " s";
+}
+
+BackendDecision decide_backend(const config::Pool& pool, const config::Backend& backend, const BackendHealth& health,
                                const PoolOverrides& overrides) {
     BackendDecision decision;
     decision.name = backend.name;
@@ -57,9 +74,17 @@ BackendDecision decide_backend(const config::Backend& backend, const BackendHeal
         decision.drained = found->second.drained;
         decision.weight = found->second.weight.value_or(decision.weight);
     }
-    decision.state = state_of(health.verdict, decision.drained);
-    decision.reason = bar_of(health, decision.drained, decision.weight);
+    decision.leaving = backend.leaving;
+    decision.drained |= backend.leaving;
+    decision.state = state_of(health, decision.drained);
+    decision.reason = bar_of(health, decision.leaving, decision.drained, decision.weight);
     decision.eligible = decision.reason.empty();
+    if (!decision.eligible || !health.up_for) return decision;
+    decision.weight = slow_weight(decision.weight, *health.up_for, pool.slow_start);
+    if (*health.up_for >= pool.failback_delay) return decision;
+    decision.held = true;
+    decision.eligible = false;
+    decision.reason = "back, held for " + seconds_text(pool.failback_delay) + " (failback_delay)";
     return decision;
 }
 
@@ -69,6 +94,12 @@ BackendHealth health_of(const config::Pool& pool, const config::Backend& backend
     }
     const auto found = health.find(backend.name);
     return found == health.end() ? BackendHealth{} : found->second;
+}
+
+// Somebody who came back a moment ago serves better than nobody.
+void take_held_if_alone(std::vector<BackendDecision>& backends) {
+    if (std::ranges::any_of(backends, [](const auto& backend) { return backend.eligible; })) return;
+    for (BackendDecision& backend : backends) backend.eligible |= std::exchange(backend.held, false);
 }
 
 std::map<int, TierCount> count_tiers(const std::vector<BackendDecision>& backends) {
@@ -86,13 +117,19 @@ std::string tier_text(int tier, const TierCount& count) {
            std::to_string(count.backends) + " backends eligible";
 }
 
-// Sets the tier in use and the pool's reason; false if no backend of any tier is eligible.
-bool choose_tier(PoolDecision& decision, const std::map<int, TierCount>& tiers, std::size_t quorum) {
+// Sets the tier in use and the pool's reason; false if no backend of any tier is eligible. `stay`: the tier that is not
+// left for a better one.
+bool choose_tier(PoolDecision& decision, const std::map<int, TierCount>& tiers, std::size_t quorum,
+                 std::optional<int> stay) {
     const auto enough = [&](const auto& tier) { return tier.second.eligible > 0 && tier.second.eligible >= quorum; };
     const auto any = [](const auto& tier) { return tier.second.eligible > 0; };
     if (const auto best = std::find_if(tiers.begin(), tiers.end(), enough); best != tiers.end()) {
-        decision.tier = best->first;
-        decision.reason = tier_text(best->first, best->second);
+        const auto present = stay && *stay > best->first ? tiers.find(*stay) : tiers.end();
+        const auto& chosen = present != tiers.end() && enough(*present) ? *present : *best;
+        decision.tier = chosen.first;
+        decision.reason = tier_text(chosen.first, chosen.second);
+        if (chosen.first != best->first)
+            decision.reason += ", tier " + std::to_string(best->first) + " is back: lbctl failback gives it the pool";
         return true;
     }
     if (const auto best = std::find_if(tiers.begin(), tiers.end(), any); best != tiers.end()) {
@@ -104,16 +141,19 @@ bool choose_tier(PoolDecision& decision, const std::map<int, TierCount>& tiers, 
     return false;
 }
 
-void use_tier(PoolDecision& decision) {
+void use_tier(PoolDecision& decision, const std::map<int, TierCount>& tiers, std::size_t quorum) {
     for (BackendDecision& backend : decision.backends) {
         if (!backend.eligible) {
             continue;
         }
         backend.in_use = backend.tier == *decision.tier;
+        const bool waits = tiers.at(backend.tier).eligible >= quorum;
         if (backend.in_use) {
             backend.reason = "in use";
         } else if (backend.tier > *decision.tier) {
             backend.reason = "tier " + std::to_string(backend.tier) + " stands by";
+        } else if (waits) {
+            backend.reason = "tier " + std::to_string(backend.tier) + " waits for lbctl failback";
         } else {
             backend.reason = "tier " + std::to_string(backend.tier) + " is below its quorum";
         }
@@ -158,17 +198,20 @@ BackendHealth combine_checks(config::CheckPolicy policy, std::span<const Backend
     return checks.front();
 }
 
-PoolDecision decide_pool(const config::Pool& pool, const PoolHealth& health, const PoolOverrides& overrides) {
+PoolDecision decide_pool(const config::Pool& pool, const PoolHealth& health, const PoolOverrides& overrides,
+                         std::optional<int> tier) {
     PoolDecision decision;
     decision.pool = pool.name;
     decision.backends.reserve(pool.backends.size());
     for (const config::Backend& backend : pool.backends) {
-        decision.backends.push_back(decide_backend(backend, health_of(pool, backend, health), overrides));
+        decision.backends.push_back(decide_backend(pool, backend, health_of(pool, backend, health), overrides));
     }
+    take_held_if_alone(decision.backends);
     const std::size_t quorum = pool.quorum > 0 ? static_cast<std::size_t>(pool.quorum) : 0;
-    decision.all_down = !choose_tier(decision, count_tiers(decision.backends), quorum);
+    const auto tiers = count_tiers(decision.backends);
+    decision.all_down = !choose_tier(decision, tiers, quorum, pool.failback ? std::nullopt : tier);
     if (!decision.all_down) {
-        use_tier(decision);
+        use_tier(decision, tiers, quorum);
     } else if (pool.all_down == config::AllDown::kAny) {
         use_any(decision);
     }
@@ -178,6 +221,11 @@ PoolDecision decide_pool(const config::Pool& pool, const PoolHealth& health, con
                                               : std::string(refusal(pool.all_down));
     }
     return decision;
+}
+
+const BackendDecision* find_backend(const PoolDecision& decision, std::string_view name) {
+    const auto found = std::ranges::find(decision.backends, name, &BackendDecision::name);
+    return found == decision.backends.end() ? nullptr : &*found;
 }
 
 std::string_view to_string(Verdict verdict) {

@@ -2,13 +2,15 @@
 // Which backends of a pool take new connections, and why (DESIGN section 7): tiers, quorum, drains, all_down. Pure and
 // thread-safe.
 //
-// Eligible = healthy, not drained, weight above 0. The pool uses its lowest-numbered tier with at least `quorum`
+// Eligible = healthy, not drained, weight above 0, and not held back (failback_delay) unless nobody else is left. A backend
+// that came back gets its weight in ten steps over slow_start. The pool uses its lowest-numbered tier with at least `quorum`
 // eligible backends. Where no tier has that many, the lowest-numbered one with any is used all the same: too few serve
 // better than none, and the reason says so. Where no backend at all is eligible, all_down = "any" uses every backend of
 // every tier as if healthy, drained and weightless ones excepted: an operator took those out, not a check. With "reset"
 // and "drop" nobody owns the slots, and the data path refuses.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -30,6 +32,8 @@ enum class Verdict { kUnknown, kUp, kDown };
 struct BackendHealth {
     Verdict verdict = Verdict::kUnknown;
     std::string reason;
+    bool dead = false;  // down for so long that its connections are given up
+    std::optional<std::chrono::milliseconds> up_for = std::nullopt;  // since it came back; none: it was never away
     bool operator==(const BackendHealth&) const = default;
 };
 
@@ -37,6 +41,7 @@ struct BackendHealth {
 struct BackendOverride {
     bool drained = false;
     std::optional<std::uint32_t> weight;  // 0 to 65,535, instead of the configured one
+    std::uint32_t instead_of = 0;         // the configured weight when it was set: another one in the config wins
     bool operator==(const BackendOverride&) const = default;
 };
 
@@ -61,7 +66,9 @@ struct BackendDecision {
     std::uint32_t weight = 100;  // effective
     fl_backend_state state = FL_BACKEND_UNKNOWN;
     bool drained = false;
-    bool eligible = false;  // healthy, not drained, weight above 0
+    bool leaving = false;   // the config has it no more
+    bool eligible = false;  // healthy, not drained, weight above 0, not held back
+    bool held = false;      // back, but not for failback_delay yet
     bool in_use = false;    // takes new connections: a candidate for slots
     std::string reason;     // for people: "in use", "tier 1 stands by", "drained", "check failed: timeout"
     bool operator==(const BackendDecision&) const = default;
@@ -78,8 +85,16 @@ struct PoolDecision {
     bool operator==(const PoolDecision&) const = default;
 };
 
-// A pool without checks is healthy, whatever `health` says of it.
-PoolDecision decide_pool(const config::Pool& pool, const PoolHealth& health, const PoolOverrides& overrides);
+// Null: the decision says nothing of a backend of that name.
+const BackendDecision* find_backend(const PoolDecision& decision, std::string_view name);
+
+// By pool name: the tier in use, where failback = false holds a pool to it.
+using Tiers = std::map<std::string, int, std::less<>>;
+
+// A pool without checks is healthy, whatever `health` says of it. `tier`: in use before this decision; with
+// failback = false the pool stays there while that has its quorum.
+PoolDecision decide_pool(const config::Pool& pool, const PoolHealth& health, const PoolOverrides& overrides,
+                         std::optional<int> tier = {});
 
 std::string_view to_string(Verdict verdict);
 

@@ -111,12 +111,18 @@ void diff_decided(Lines& lines, const std::string& subject, const BackendDecisio
 void diff_backends(Lines& lines, const PoolPart& before, const PoolPart& after) {
     const std::string prefix = "pool " + std::string(after.name) + ": backend ";
     const auto removed = [&](const auto& backend) { lines.push_back(prefix + backend.name + " removed"); };
+    const auto leaves = [](const PoolPart& part, const auto& backend) {
+        return part.decisions.at(backend.name)->leaving;
+    };
     const auto added = [&](const auto& backend) {
         lines.push_back(prefix + backend.name + " added (" + backend.address.to_string() + ", tier " +
                         std::to_string(backend.tier) + ")");
     };
     const auto both = [&](const auto& old, const auto& now) {
         const std::string subject = prefix + now.name;
+        if (leaves(before, old) != leaves(after, now)) {
+            lines.push_back(subject + (leaves(after, now) ? " removed, drains first" : " is in the config again"));
+        }
         add_change(lines, subject, "address", old.address.to_string(), now.address.to_string());
         add_change(lines, subject, "forward", std::string(forward_name(old.forward)),
                    std::string(forward_name(now.forward)));
@@ -148,6 +154,13 @@ void diff_settings(Lines& lines, const PoolPart& before, const PoolPart& after) 
     add_change(lines, subject, "table", std::to_string(before.desired->slots), std::to_string(after.desired->slots));
     add_change(lines, subject, "idle_timeout", std::to_string(before.desired->idle_timeout_s) + "s",
                std::to_string(after.desired->idle_timeout_s) + "s");
+    const auto ms = [](std::chrono::milliseconds time) { return std::to_string(time.count()) + "ms"; };
+    const auto yes = [](bool value) { return std::string(value ? "true" : "false"); };
+    add_change(lines, subject, "failure_grace", ms(before.settings->failure_grace), ms(after.settings->failure_grace));
+    add_change(lines, subject, "slow_start", ms(before.settings->slow_start), ms(after.settings->slow_start));
+    add_change(lines, subject, "failback", yes(before.settings->failback), yes(after.settings->failback));
+    add_change(lines, subject, "failback_delay", ms(before.settings->failback_delay),
+               ms(after.settings->failback_delay));
     if (before.settings->checks != after.settings->checks) {
         lines.push_back(subject + ": checks changed");
     }

@@ -131,13 +131,16 @@ bool is_local(const config::Backend& backend, const NodeView& node) {
     return backend.local || node.local_addresses.contains(backend.address);
 }
 
-Plan make_plan(const config::Config& config, const NodeView& node, const HealthView& health,
-               const Overrides& overrides) {
+Plan make_plan(const config::Config& config, const NodeView& node, const HealthView& health, const Overrides& overrides,
+               const Tiers& tiers) {
     Plan plan;
     for (const config::Pool& pool : config.pools) {
         plan.desired.pools.push_back(desired_pool(pool, node));
-        plan.settings.push_back({pool.quorum, pool.all_down, pool.check_policy, pool.checks});
-        plan.decisions.push_back(decide_pool(pool, of_pool(health, pool.name), of_pool(overrides, pool.name)));
+        plan.settings.push_back({pool.quorum, pool.all_down, pool.check_policy, pool.checks, pool.failure_grace,
+                                 pool.slow_start, pool.failback_delay, pool.failback});
+        const auto tier = tiers.find(pool.name);
+        plan.decisions.push_back(decide_pool(pool, of_pool(health, pool.name), of_pool(overrides, pool.name),
+                                             tier == tiers.end() ? std::nullopt : std::optional(tier->second)));
         append_checks(plan.checks, pool);
     }
     VipList vips(node, pools_with_local_backend(config, node));
@@ -147,6 +150,74 @@ Plan make_plan(const config::Config& config, const NodeView& node, const HealthV
     }
     plan.desired.vips = vips.take();
     return plan;
+}
+
+namespace {
+// Whether a record of the tables is this backend of a config.
+bool is_record_of(const tables::BackendStatus& record, const config::Backend& backend) {
+    const auto tunnel = backend.forward == config::Forward::kIpip  ? FL_FORWARD_IPIP
+                        : backend.forward == config::Forward::kGue ? FL_FORWARD_GUE
+                                                                   : FL_FORWARD_L2DSR;
+    return record.address == backend.address && (record.forward == FL_FORWARD_LOCAL || record.forward == tunnel);
+}
+
+config::Forward forward_of(const tables::BackendStatus& record) {
+    switch (record.forward) {
+        case FL_FORWARD_IPIP:
+            return config::Forward::kIpip;
+        case FL_FORWARD_GUE:
+            return config::Forward::kGue;
+        default:
+            return config::Forward::kL2Dsr;
+    }
+}
+
+bool has_name(const config::Pool& pool, const std::string& name) {
+    return std::ranges::any_of(pool.backends, [&](const auto& backend) { return backend.name == name; });
+}
+
+// The name of the one that leaves, unless another has it now: web1 -> web1~2. Names in a file have no '~'.
+std::string free_name(const config::Pool& pool, const std::string& name) {
+    auto base = name.substr(0, name.find('~'));
+    base.resize(std::min<std::size_t>(base.size(), FL_NAME_BYTES - 8));
+    auto result = name;
+    for (int number = 2; has_name(pool, result); ++number) result = base + "~" + std::to_string(number);
+    return result;
+}
+
+config::Backend leaving_backend(const tables::BackendStatus& record, const config::Pool* present) {
+    config::Backend backend;
+    if (present)
+        for (const auto& known : present->backends)
+            if (known.name == record.name && is_record_of(record, known)) backend = known;
+    backend.name = record.name;
+    backend.address = record.address;
+    backend.local = record.forward == FL_FORWARD_LOCAL;
+    backend.tier = static_cast<int>(record.tier);
+    if (record.forward != FL_FORWARD_LOCAL) backend.forward = forward_of(record);
+    backend.leaving = true;
+    return backend;
+}
+}  // namespace
+
+std::vector<std::string> keep_leaving(config::Config& config, const tables::Snapshot& tables,
+                                      const config::Config& present) {
+    std::vector<std::string> lines;
+    for (auto& pool : config.pools) {
+        const auto* known = tables.find_pool(pool.name);
+        if (!known) continue;
+        for (const auto& record : known->backends) {
+            const auto same = [&](const auto& backend) { return is_record_of(record, backend); };
+            if (std::ranges::any_of(pool.backends, same)) continue;
+            const auto before = std::ranges::find(present.pools, pool.name, &config::Pool::name);
+            auto backend = leaving_backend(record, before == present.pools.end() ? nullptr : &*before);
+            backend.name = free_name(pool, backend.name);
+            lines.push_back("pool " + pool.name + ": backend " + backend.name + " (" + backend.address.to_string() +
+                            ") is no longer in the config, and drains");
+            pool.backends.push_back(std::move(backend));
+        }
+    }
+    return lines;
 }
 
 std::vector<Candidate> slot_candidates(const PoolDecision& decision, const IndexOf& index_of) {

@@ -19,6 +19,7 @@
 #include "ctl/plan/maglev.h"
 #include "dataplane/tables/address.h"
 #include "dataplane/tables/desired.h"
+#include "dataplane/tables/snapshot.h"
 
 namespace fairlead::plan {
 
@@ -43,6 +44,8 @@ struct PoolSettings {
     config::AllDown all_down = config::AllDown::kReset;
     config::CheckPolicy check_policy = config::CheckPolicy::kAll;
     std::vector<config::Check> checks;
+    std::chrono::milliseconds failure_grace{}, slow_start{}, failback_delay{};
+    bool failback = true;
     bool operator==(const PoolSettings&) const = default;
 };
 
@@ -55,8 +58,14 @@ struct Plan {
 
 // `config` has passed every check (config.h). A VIP is local where one of its services has a backend on this node, or
 // where the VIP is an address of this node.
-Plan make_plan(const config::Config& config, const NodeView& node, const HealthView& health,
-               const Overrides& overrides);
+Plan make_plan(const config::Config& config, const NodeView& node, const HealthView& health, const Overrides& overrides,
+               const Tiers& tiers = {});
+
+// What a config leaves out and the tables still have drains first: appends to each pool of `config` the backends that a
+// pool of that name has in the tables, marked as leaving, under a name that is free. Those that `config` has again are not
+// leaving. `present`: what was in force until now, for what the tables do not say of them (VLAN, MAC). Returns a line each.
+std::vector<std::string> keep_leaving(config::Config& config, const tables::Snapshot& tables,
+                                      const config::Config& present);
 
 // Whether this node is the backend: the config says so, or its address is one of the node's.
 bool is_local(const config::Backend& backend, const NodeView& node);

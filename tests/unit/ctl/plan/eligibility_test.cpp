@@ -273,5 +273,76 @@ TEST(CombineChecks, AnyIsUpAsSoonAsOneIs) {
     EXPECT_EQ(any({}).verdict, Verdict::kUp);
 }
 
+// A pool of two tiers, a backend in each.
+class Failback : public testing::Test {
+  protected:
+    Failback() {
+        pool_.name = "megam";
+        pool_.checks.emplace_back();
+        for (const int tier : {0, 1})
+            pool_.backends.push_back({.name = tier ? "slave" : "master", .address = {}, .local = false, .tier = tier});
+        health_ = {{"master", {Verdict::kUp, ""}}, {"slave", {Verdict::kUp, ""}}};
+    }
+    PoolDecision decide(std::optional<int> tier = {}) const { return decide_pool(pool_, health_, {}, tier); }
+
+    config::Pool pool_;
+    PoolHealth health_;
+};
+
+TEST_F(Failback, GoesToTheBetterTierAtOnceByDefault) { EXPECT_EQ(decide(1).tier, 0); }
+
+TEST_F(Failback, WaitsForTheOperatorWhereItIsOff) {
+    pool_.failback = false;
+    EXPECT_EQ(decide().tier, 0) << "at the beginning the best tier";
+    const auto stays = decide(1);
+    EXPECT_EQ(stays.tier, 1);
+    EXPECT_EQ(stays.reason, "tier 1: 1 of 1 backends eligible, tier 0 is back: lbctl failback gives it the pool");
+    EXPECT_EQ(find_backend(stays, "master")->reason, "tier 0 waits for lbctl failback");
+    health_["slave"].verdict = Verdict::kDown;
+    EXPECT_EQ(decide(1).tier, 0) << "its own tier has nobody left";
+}
+
+TEST_F(Failback, IsHeldBackForTheDelayWhileSomebodyElseServes) {
+    pool_.failback_delay = std::chrono::seconds(30);
+    health_["master"].up_for = std::chrono::seconds(29);
+    const auto held = decide();
+    EXPECT_EQ(held.tier, 1);
+    EXPECT_EQ(find_backend(held, "master")->state, FL_BACKEND_HEALTHY) << "its connections go on";
+    EXPECT_FALSE(find_backend(held, "master")->eligible);
+    health_["slave"].verdict = Verdict::kDown;
+    EXPECT_EQ(decide().tier, 0) << "nobody else is left";
+    health_["slave"].verdict = Verdict::kUp;
+    health_["master"].up_for = std::chrono::seconds(30);
+    EXPECT_EQ(decide().tier, 0);
+}
+
+TEST_F(Failback, SlowStartGivesTheWeightInTenths) {
+    pool_.slow_start = std::chrono::seconds(30);
+    const auto weight = [&](int ms) {
+        health_["master"].up_for = std::chrono::milliseconds(ms);
+        return find_backend(decide(), "master")->weight;
+    };
+    EXPECT_EQ(weight(0), 10U);
+    EXPECT_EQ(weight(2'999), 10U);
+    EXPECT_EQ(weight(3'000), 20U);
+    EXPECT_EQ(weight(29'999), 100U);
+    EXPECT_EQ(weight(30'000), 100U);
+    pool_.backends[0].weight = 3;
+    EXPECT_EQ(weight(0), 1U) << "never nothing";
+    pool_.backends[0].weight = 0;
+    EXPECT_EQ(weight(0), 0U);
+}
+
+TEST_F(Failback, DeadIsAStateOfItsOwnAndLeavingDrains) {
+    health_["master"] = {Verdict::kDown, "timeout", true};
+    EXPECT_EQ(find_backend(decide(), "master")->state, FL_BACKEND_DEAD);
+    health_["master"] = {Verdict::kUp, ""};
+    pool_.backends[0].leaving = true;
+    const auto decision = decide();
+    EXPECT_EQ(decision.tier, 1);
+    EXPECT_EQ(find_backend(decision, "master")->state, FL_BACKEND_DRAINING);
+    EXPECT_EQ(find_backend(decision, "master")->reason, "removed from the config, drains");
+}
+
 }  // namespace
 }  // namespace fairlead::plan
