@@ -148,6 +148,21 @@ void add_tables(Page& page, const std::vector<TableMetrics>& rows) {
     }
 }
 
+void add_transitions(Page& page, const TransitionMetrics& metrics) {
+    page.gauge("slots_in_transition", "Slots of the pool whose connections are not all their owner's yet.");
+    for (const auto& [pool, slots] : metrics.slots) page.sample({{"pool", pool}}, std::uint64_t{slots});
+    page.gauge("pins", "Connections that are pinned to their backend, as last counted.");
+    for (const auto& [state, count] : metrics.pins) page.sample({{"state", state}}, count);
+    page.counter("pin_inserts_total", "Connections that were pinned to their backend.");
+    page.sample({}, metrics.inserts);
+    page.counter("pin_evictions_total", "Pins that gave way to newer ones, by what they were.");
+    for (const auto& [state, count] : metrics.evictions) page.sample({{"state", state}}, count);
+    page.counter("pins_full_total", "Connections that found no place for a pin, and went to the previous backend.");
+    page.sample({}, metrics.full);
+    page.counter("previous_packets_total", "Packets that went to their slot's previous backend.");
+    page.sample({}, metrics.previous);
+}
+
 void add_ha(Page& page, const std::optional<HaMetrics>& ha) {
     if (!ha) return;
     page.gauge("ha_role", "Whether this node answers for the VIPs.");
@@ -190,6 +205,7 @@ std::string render_metrics(const MetricsInput& input) {
     add_checks(page, input.checks);
     add_verdicts(page, input.reasons);
     add_tables(page, input.tables);
+    add_transitions(page, input.transitions);
     add_ha(page, input.ha);
     add_routes(page, input.announced_routes);
     add_infos(page, input);

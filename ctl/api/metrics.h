@@ -67,12 +67,19 @@ struct HaMetrics {
     std::vector<std::pair<std::string, std::uint64_t>> rejected;  // adverts, by reason
 };
 
+struct TransitionMetrics {
+    std::vector<std::pair<std::string, std::uint32_t>> slots;            // in transition, by pool
+    std::vector<std::pair<std::string, std::uint64_t>> pins, evictions;  // by state
+    std::uint64_t inserts = 0, full = 0, previous = 0;
+};
+
 struct MetricsInput {
     std::vector<ServiceMetrics> services;
     std::vector<BackendMetrics> backends;
     std::vector<CheckMetrics> checks;
     std::vector<TableMetrics> tables;
     std::vector<EngineMetrics> engines;
+    TransitionMetrics transitions;
     std::optional<HaMetrics> ha;                    // none without [ha]
     std::optional<std::uint64_t> announced_routes;  // none unless announce = "route"
     std::vector<std::uint64_t> reasons;             // packets by enum fl_reason; missing ones are 0

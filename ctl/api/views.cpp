@@ -223,6 +223,7 @@ Json backend_json(const tables::PoolStatus& pool, const tables::BackendStatus& b
     json["in_use"] = backend.slots_owned > 0;
     json["reason"] = decision ? Json(decision->reason) : Json();
     json["drained"] = decision ? decision->drained : backend.state == FL_BACKEND_DRAINING;
+    json["leaving"] = decision ? Json(decision->leaving) : Json();
     json["slots"] = backend.slots_owned;
     json["pool_slots"] = pool.slots;
     json["mtu"] = backend.mtu;
@@ -243,7 +244,8 @@ Json status_view(const std::string& instance, const tables::Tables& tables, cons
     json["controller"] = controller_json(meta, facts);
     json["config"] = facts ? Json{{"file", facts->config_file},
                                   {"loaded", rfc3339(facts->config_loaded)},
-                                  {"reload_error", facts->reload_error ? Json(*facts->reload_error) : Json()}}
+                                  {"reload_error", facts->reload_error ? Json(*facts->reload_error) : Json()},
+                                  {"state_file", facts->state_file}}
                            : Json();
     json["role"] = role_json(snapshot, facts);
     json["announce"] = announce_json(facts);
@@ -260,8 +262,10 @@ Json status_view(const std::string& instance, const tables::Tables& tables, cons
     json["pools"] = Json::array();
     for (const auto& pool : snapshot.pools) json["pools"].push_back(pool_json(pool, facts));
     json["tables"] = Json::array();
-    for (const auto& usage : snapshot.usage)
-        json["tables"].push_back({{"table", usage.table}, {"used", usage.used}, {"size", usage.size}});
+    for (const auto& usage : snapshot.usage) {
+        const auto used = facts && usage.table == "pins" ? facts->pins.used() : usage.used;
+        json["tables"].push_back({{"table", usage.table}, {"used", used}, {"size", usage.size}});
+    }
     json["tables_bytes"] = tables.bytes();
     std::array<char, 9> key_id{};
     std::snprintf(key_id.data(), key_id.size(), "%08x", meta.hash_key_id);
@@ -315,6 +319,62 @@ Json backends_view(const tables::Snapshot& snapshot, const ControllerFacts* fact
     for (const auto& pool : snapshot.pools)
         for (const auto& backend : pool.backends) list.push_back(backend_json(pool, backend, snapshot, facts));
     return {{"backends", std::move(list)}};
+}
+
+namespace {
+Json pin_counts_json(const ControllerFacts* facts) {
+    if (!facts || facts->pins.scans == 0) return nullptr;
+    const auto& pins = facts->pins;
+    return {{"probation", pins.probation},
+            {"confirmed", pins.confirmed},
+            {"closing", pins.closing},
+            {"free", pins.free},
+            {"scans", pins.scans}};
+}
+
+Json pool_transition_json(const tables::PoolStatus& pool, const ControllerFacts* facts) {
+    Json json{{"name", pool.name}, {"slots", pool.slots}, {"in_transition", pool.slots_in_transition}};
+    const PoolTransitionFacts* more = nullptr;
+    if (facts)
+        if (const auto found = facts->transitions.find(pool.name); found != facts->transitions.end())
+            more = &found->second;
+    json["oldest_s"] = more ? Json(more->oldest_s) : Json();
+    json["waits_for"] = more ? Json{{"engines", more->engines},
+                                    {"connections", more->connections},
+                                    {"pins", more->pins},
+                                    {"scan", more->scan}}
+                             : Json();
+    json["backends"] = Json::array();
+    for (const auto& backend : pool.backends) {
+        Json pins;
+        if (facts && facts->pins.scans > 0) {
+            const auto found = facts->pins.by_backend.find({pool.name, backend.name});
+            pins = found == facts->pins.by_backend.end() ? 0 : found->second;
+        }
+        json["backends"].push_back({{"name", backend.name},
+                                    {"state", to_string(backend.state)},
+                                    {"slots", backend.slots_owned},
+                                    {"slots_previous", backend.slots_previous},
+                                    {"pins", std::move(pins)}});
+    }
+    return json;
+}
+}  // namespace
+
+Json transitions_view(const tables::Snapshot& snapshot, const ControllerFacts* facts) {
+    std::uint64_t moving = 0;
+    for (const auto& pool : snapshot.pools) moving += pool.slots_in_transition;
+    Json json{{"slots_in_transition", moving}, {"pins", pin_counts_json(facts)}};
+    json["events"] = Json::object();
+    static constexpr const char* kNames[] = {
+#define FL_X(symbol, name, help) name,
+        FL_EVENT_LIST(FL_X)
+#undef FL_X
+    };
+    for (std::size_t i = 0; i < snapshot.events.size(); ++i) json["events"][kNames[i]] = snapshot.events[i];
+    json["pools"] = Json::array();
+    for (const auto& pool : snapshot.pools) json["pools"].push_back(pool_transition_json(pool, facts));
+    return json;
 }
 
 Json counters_view(const tables::Snapshot& snapshot, const ControllerFacts* facts) {

@@ -91,6 +91,24 @@ struct AnnounceFacts {
     std::vector<VipAnnouncementFacts> vips;
 };
 
+// What slots of a pool in transition wait for (plan::SlotPhase), and since when the oldest does.
+struct PoolTransitionFacts {
+    std::uint32_t engines = 0;      // that every engine has seen a word
+    std::uint32_t connections = 0;  // that the previous owner's connections end
+    std::uint32_t pins = 0;         // that pins of others are unused for the idle timeout
+    std::uint32_t scan = 0;         // a scan of all pins
+    double oldest_s = 0;
+};
+
+// As of the last complete scan.
+struct PinFacts {
+    std::uint64_t free = 0, probation = 0, confirmed = 0, closing = 0;
+    std::uint64_t scans = 0;                                                    // complete ones since lbd started
+    std::map<std::pair<std::string, std::string>, std::uint64_t> by_backend{};  // by pool and name, those with any
+
+    std::uint64_t used() const { return probation + confirmed + closing; }
+};
+
 // What only a live controller knows.
 struct ControllerFacts {
     std::string state;  // "starting", "running"
@@ -104,6 +122,9 @@ struct ControllerFacts {
     std::vector<PortFacts> ports;
     std::optional<HaFacts> ha;
     std::optional<AnnounceFacts> announce = std::nullopt;
+    std::map<std::string, PoolTransitionFacts> transitions{};  // by pool, those with slots in transition
+    PinFacts pins{};
+    std::string state_file{};  // what was set at run time
 };
 
 // `facts` null: lbd is not there.
@@ -113,6 +134,8 @@ Json services_view(const tables::Snapshot& snapshot, const ControllerFacts* fact
 Json backends_view(const tables::Snapshot& snapshot, const ControllerFacts* facts);
 // Null where there is no HA, or no controller.
 Json ha_view(const tables::Snapshot& snapshot, const ControllerFacts* facts);
+// Slots in transition and pins; without a controller, what the slots say.
+Json transitions_view(const tables::Snapshot& snapshot, const ControllerFacts* facts);
 Json counters_view(const tables::Snapshot& snapshot, const ControllerFacts* facts);
 
 // RFC 3339, UTC, milliseconds.

@@ -101,10 +101,32 @@ void add_backend(Json& json, const fl_decision& d, const tables::Snapshot& snaps
     }
 }
 
+// What becomes of the flow in a slot in transition. A pin is looked for, and none is made.
+Json pin_json(const fl_decision& d) {
+    if (!(d.slot_word & FL_SLOT_LOOKUP)) return nullptr;
+    switch (d.pinned) {
+        case FL_PINNED_FOLLOWED:
+            return {{"found", true}, {"text", "the connection is pinned to the backend, and stays with it"}};
+        case FL_PINNED_NEW:
+            return {{"found", false},
+                    {"text", "none: this packet would begin a connection, and pin it to the backend"}};
+        case FL_PINNED_PREVIOUS:
+            return {{"found", false}, {"text", "none: what is open without one belongs to the slot's previous owner"}};
+        default:
+            return {{"found", false}, {"text", "none: the slot's owner has it"}};
+    }
+}
+
 bool steered(const fl_decision& d) { return d.action == FL_ACTION_FORWARD || d.action == FL_ACTION_LOCAL; }
 
 // Ends the sentence that begins with the verdict.
 std::string why_text(const fl_decision& d, const Json& json) {
+    if (steered(d) && !json["slot"].is_null() && d.pinned == FL_PINNED_FOLLOWED)
+        return "slot " + json["slot"]["number"].dump() + " of pool " + json["pool"].get<std::string>() +
+               " is in transition, and the connection is pinned";
+    if (steered(d) && !json["slot"].is_null() && d.pinned == FL_PINNED_PREVIOUS)
+        return "slot " + json["slot"]["number"].dump() + " of pool " + json["pool"].get<std::string>() +
+               " is in transition, and an open connection without a pin is its previous owner's";
     if (steered(d) && !json["slot"].is_null())
         return "slot " + json["slot"]["number"].dump() + " of pool " + json["pool"].get<std::string>() +
                " belongs to " + (json["backend"].is_null() ? "nobody" : json["backend"]["name"].get<std::string>());
@@ -134,7 +156,7 @@ Json describe(const Question& q, std::size_t frame_bytes, const fl_decision& d, 
     json["verdict"] = verdict_text(d);
     json["reason"] = steered(d) ? "steered" : api::reason_text(static_cast<fl_reason>(d.reason)).name;
     for (const auto* key :
-         {"why", "vip", "active", "service", "pool", "slot", "backend", "forward", "next_hop", "outer", "mtu"})
+         {"why", "vip", "active", "service", "pool", "slot", "pin", "backend", "forward", "next_hop", "outer", "mtu"})
         json[key] = nullptr;
     if (d.vip) add_vip(json, d.vip, snapshot);
     for (const auto& service : snapshot.services)
@@ -144,6 +166,7 @@ Json describe(const Question& q, std::size_t frame_bytes, const fl_decision& d, 
         if (!d.pool || pool.id != d.pool) continue;
         json["pool"] = pool.name;
         add_slot(json, d, pool);
+        json["pin"] = pin_json(d);
         if (d.chosen) add_backend(json, d, snapshot, pool);
     }
     json["why"] = why_text(d, json);

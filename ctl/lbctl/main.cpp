@@ -102,6 +102,76 @@ int set_weight(const Options& options, const Source& source, const BackendArgume
     return change(options, source, "/v1/weight", body);
 }
 
+// What still needs a backend that takes no new connections.
+struct Remains {
+    std::uint64_t slots = 0, pins = 0;
+    bool there = false;
+    bool none() const { return !there || (slots == 0 && pins == 0); }
+};
+
+// Pins are counted by scans: that of one may have begun before now, that of the next has not. Without a slot in transition
+// nobody is pinned.
+bool counted_since(const Json& transitions, std::uint64_t scans) {
+    const auto& pins = transitions["pins"];
+    if (transitions["slots_in_transition"] == 0) return true;
+    return !pins.is_null() && pins["scans"].get<std::uint64_t>() >= scans + 2;
+}
+
+std::uint64_t scans_of(const Json& transitions) {
+    return transitions["pins"].is_null() ? 0 : transitions["pins"]["scans"].get<std::uint64_t>();
+}
+
+Remains remains_of(const Json& transitions, const BackendArguments& arguments) {
+    Remains remains;
+    for (const auto& pool : transitions["pools"]) {
+        if (!arguments.pool.empty() && pool["name"] != arguments.pool) continue;
+        for (const auto& backend : pool["backends"]) {
+            if (backend["name"] != arguments.backend) continue;
+            remains.there = true;
+            remains.slots += backend["slots"].get<std::uint64_t>() + backend["slots_previous"].get<std::uint64_t>();
+            if (!backend["pins"].is_null()) remains.pins += backend["pins"].get<std::uint64_t>();
+        }
+    }
+    return remains;
+}
+
+struct DrainArguments {
+    bool wait = false;
+    double timeout = 0;  // seconds; 0: none
+};
+
+// Says what is left whenever that changes. 1: there still is something at the end of the time.
+int wait_for_drain(const Options& options, const Source& source, const BackendArguments& arguments, double timeout) {
+    constexpr std::chrono::milliseconds kPause{200};
+    const auto begin = std::chrono::steady_clock::now();
+    std::string said;
+    std::optional<std::uint64_t> scans;
+    for (;;) {
+        auto view = source.view("transitions");
+        if (!view) return report(view.error());
+        if (!scans) scans = scans_of(view->json);
+        if (!view->notice.empty()) return report({"lbd is not there: it counts the connections", ECONNREFUSED});
+        const auto remains = remains_of(view->json, arguments);
+        if (remains.none() && counted_since(view->json, *scans)) break;
+        auto text = arguments.backend + ": " + std::to_string(remains.slots) + " slots and " +
+                    std::to_string(remains.pins) + " pinned connections remain";
+        if (text != said) std::cerr << (said = std::move(text)) << std::endl;
+        const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begin;
+        if (timeout > 0 && waited.count() >= timeout)
+            return report({"after " + arguments.backend + " was drained: " + said, EBUSY});
+        std::this_thread::sleep_for(kPause);
+    }
+    return show(options, Json{{"changed", {arguments.backend + ": no connection is left"}}},
+                [](const Json& json) { return json["changed"][0].get<std::string>() + "\n"; });
+}
+
+int drain(const Options& options, const Source& source, const BackendArguments& arguments, const DrainArguments& more) {
+    if (!more.wait) return change(options, source, "/v1/drain", arguments.body());
+    const auto done = source.post("/v1/drain", arguments.body());
+    if (!done) return report(done.error());
+    return wait_for_drain(options, source, arguments, more.timeout);
+}
+
 // --- Looking ---
 
 int check_config(const Options& options, const std::string& file) {
@@ -131,6 +201,20 @@ int diff_config(const Options& options, const Source& source, const std::string&
     show(options, *json, print_config_diff);
     if (!(*json)["good"].get<bool>()) return kUsage;
     return (*json)["changes"].empty() && (*json)["restart"].empty() ? kDone : kRefused;
+}
+
+// 0: nobody is cut off, 1: somebody is, 2: the file has errors.
+int plan_config(const Options& options, const Source& source, const std::string& file, bool now) {
+    const auto text = config::read_config(file);
+    if (!text) {
+        std::cerr << "lbctl: " << file << ": " << text.error().message << '\n';
+        return kUsage;
+    }
+    auto json = source.post("/v1/plan", {{"file", file}, {"text", *text}, {"now", now}});
+    if (!json) return report(json.error());
+    show(options, *json, print_plan);
+    if (!(*json)["good"].get<bool>()) return kUsage;
+    return (*json)["cut"].empty() ? kDone : kRefused;
 }
 
 struct ExplainArguments {
@@ -355,8 +439,9 @@ struct Command {
     BackendArguments backend;
     DecapArguments decap;
     ExplainArguments explain;
-    std::string file, interface, role;
-    bool all = false, watch = false, history = false;
+    DrainArguments drain;
+    std::string file, interface, role, pool;
+    bool all = false, watch = false, history = false, now = false;
     double interval = 1;
 };
 
@@ -386,6 +471,8 @@ void add_views(CLI::App& app, Command& c) {
         [&c](const Source& s) { return view(c.options, s, "services", print_services); });
     add("backends", "backends with health, weight, share, next hop and traffic",
         [&c](const Source& s) { return view(c.options, s, "backends", print_backends); });
+    add("transitions", "slots in transition, pinned connections, and what they wait for",
+        [&c](const Source& s) { return view(c.options, s, "transitions", print_transitions); });
     auto* ha = add("ha", "role, peer and adverts", [&c](const Source& s) {
         return view(c.options, s, "ha", [&c](const Json& json) { return print_ha(json, c.history); });
     });
@@ -412,20 +499,36 @@ void add_changes(CLI::App& app, Command& c) {
         sub->callback([&c, run = std::move(run)] { c.run = run; });
         return sub;
     };
-    add_backend("drain", "give a backend no new connections", [&c](const Source& s) {
-        return change(c.options, s, "/v1/drain", c.backend.body());
-    })->add_option("--pool", c.backend.pool, "where several pools have a backend of that name");
+    auto* drain_command = add_backend("drain", "give a backend no new connections",
+                                      [&c](const Source& s) { return drain(c.options, s, c.backend, c.drain); });
+    drain_command->add_option("--pool", c.backend.pool, "where several pools have a backend of that name");
+    auto* wait = drain_command->add_flag("--wait", c.drain.wait, "return when its last connection is gone");
+    drain_command->add_option("--timeout", c.drain.timeout, "seconds to wait at most")
+        ->needs(wait)
+        ->check(CLI::Range(0.1, 1e6));
     add_backend("undrain", "give it new connections again", [&c](const Source& s) {
         return change(c.options, s, "/v1/undrain", c.backend.body());
     })->add_option("--pool", c.backend.pool, "where several pools have a backend of that name");
-    auto* weight = add_backend("weight", "change a backend's weight until lbd restarts",
+    auto* weight = add_backend("weight", "change a backend's weight until it is changed back",
                                [&c](const Source& s) { return set_weight(c.options, s, c.backend); });
     weight->add_option("weight", c.backend.weight, "0 to 65535, or default for the configured one")
         ->required()
         ->check(weight_fault);
     weight->add_option("--pool", c.backend.pool, "where several pools have a backend of that name");
-    app.add_subcommand("reload", "read the config again and apply what changed")->callback([&c] {
-        c.run = [&c](const Source& s) { return change(c.options, s, "/v1/reload", Json::object()); };
+    auto* reload = app.add_subcommand("reload", "read the config again and apply what changed");
+    reload->add_flag("--now", c.now, "cut the connections of backends that are removed, instead of draining them");
+    reload->callback(
+        [&c] { c.run = [&c](const Source& s) { return change(c.options, s, "/v1/reload", Json{{"now", c.now}}); }; });
+    auto* plan = app.add_subcommand("plan", "say what a reload of that file would do to connections");
+    plan->add_option("file", c.file)->required();
+    plan->add_flag("--now", c.now, "as of reload --now");
+    plan->callback([&c] { c.run = [&c](const Source& s) { return plan_config(c.options, s, c.file, c.now); }; });
+    auto* failback = app.add_subcommand("failback", "with failback = false: give pools back to their best tier");
+    failback->add_option("pool", c.pool, "that one alone");
+    failback->callback([&c] {
+        c.run = [&c](const Source& s) {
+            return change(c.options, s, "/v1/failback", c.pool.empty() ? Json::object() : Json{{"pool", c.pool}});
+        };
     });
     app.add_subcommand("failover", "hand over to the other node, until that one dies")->callback([&c] {
         c.run = [&c](const Source& s) { return change(c.options, s, "/v1/failover", Json::object()); };

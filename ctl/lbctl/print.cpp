@@ -429,6 +429,7 @@ std::string print_explain(const Json& e) {
         line("service",
              cell(e["service"]["name"]) + ", port " + cell(e["service"]["port"]) + ", pool " + cell(e["pool"]));
     if (!e["slot"].is_null()) line("slot", slot_text(e["slot"]));
+    if (const auto pin = e.value("pin", Json()); !pin.is_null()) line("pin", cell(pin["text"]));
     if (!e["backend"].is_null()) line("backend", backend_text(e["backend"]));
     const auto& outer = e["outer"];
     if (!e["forward"].is_null())
@@ -450,6 +451,70 @@ std::string print_config_diff(const Json& json) {
     for (const auto& line : json["changes"]) text += cell(line) + "\n";
     for (const auto& line : json["restart"]) text += "NOT BY RELOAD: " + cell(line) + "\n";
     return text.empty() ? "no difference\n" : text;
+}
+
+std::string print_plan(const Json& json) {
+    auto text = print_config_diff(json);
+    if (!json["good"].get<bool>()) return text;
+    text += "\n";
+    Table table({{"POOL"}, {"SLOTS", true}, {"MOVED", true}, {"SHARE", true}, {"LEAVING"}});
+    for (const auto& pool : json["pools"]) {
+        const auto slots = pool["slots"].get<double>(), moved = pool["slots_moved"].get<double>();
+        std::string leaving;
+        for (const auto& name : pool["leave"]) leaving += (leaving.empty() ? "" : " ") + cell(name);
+        table.add({cell(pool["name"]), cell(pool["slots"]), cell(pool["slots_moved"]),
+                   format("%.1f %%", slots > 0 ? 100 * moved / slots : 0), leaving.empty() ? "-" : leaving});
+    }
+    text += table.print() + "\n";
+    if (json["cut"].empty()) return text + "connections that would be cut: none\n";
+    text += "connections that would be cut, those of:\n";
+    for (const auto& line : json["cut"]) text += "  " + cell(line) + "\n";
+    return text;
+}
+
+namespace {
+std::string waits_text(const Json& waits) {
+    std::string text;
+    const auto add = [&](const char* key, const char* what) {
+        if (const auto slots = waits[key].get<std::uint64_t>())
+            text += (text.empty() ? "" : ", ") + std::to_string(slots) + " " + what;
+    };
+    add("connections", "for old connections");
+    add("pins", "for pins to end");
+    add("scan", "for a scan of pins");
+    add("engines", "for engines to see");
+    return text;
+}
+}  // namespace
+
+std::string print_transitions(const Json& json) {
+    const auto& pins = json["pins"];
+    auto text = cell(json["slots_in_transition"]) + " slots in transition";
+    if (!pins.is_null())
+        text += "; pins: " + cell(pins["confirmed"]) + " confirmed, " + cell(pins["probation"]) + " on probation, " +
+                cell(pins["closing"]) + " closing";
+    text += "\n";
+    Table table({{"POOL"}, {"BACKEND"}, {"STATE"}, {"OWNS", true}, {"OWNED", true}, {"PINS", true}});
+    bool any = false;
+    for (const auto& pool : json["pools"]) {
+        const bool moving = pool["in_transition"].get<std::uint64_t>() > 0;
+        if (moving)
+            text +=
+                "pool " + cell(pool["name"]) + ": " + cell(pool["in_transition"]) + " of " + cell(pool["slots"]) +
+                " slots" +
+                (pool["waits_for"].is_null() ? ""
+                                             : ", the oldest for " + format("%.0f s", pool["oldest_s"].get<double>()) +
+                                                   ": " + waits_text(pool["waits_for"])) +
+                "\n";
+        for (const auto& backend : pool["backends"]) {
+            const bool pinned = !backend["pins"].is_null() && backend["pins"].get<std::uint64_t>() > 0;
+            if (!moving && !pinned) continue;
+            any = true;
+            table.add({cell(pool["name"]), cell(backend["name"]), cell(backend["state"]), cell(backend["slots"]),
+                       cell(backend["slots_previous"]), cell(backend["pins"])});
+        }
+    }
+    return any ? text + "\n" + table.print() : text;
 }
 
 std::string print_decap(const Json& json) {

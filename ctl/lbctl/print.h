@@ -25,5 +25,7 @@ std::string print_stats(const Stats& now, const Stats* before, double seconds);
 std::string print_explain(const Json& explanation);
 std::string print_decap(const Json& decap);
 std::string print_config_diff(const Json& difference);
+std::string print_plan(const Json& plan);
+std::string print_transitions(const Json& transitions);
 
 }  // namespace fairlead::lbctl

@@ -73,6 +73,7 @@ Result<View> Source::view_of_tables(const std::string& name) const {
     if (name == "status") return View{api::status_view(paths_.name, *tables, snapshot, nullptr), notice};
     if (name == "services") return View{api::services_view(snapshot, nullptr), notice};
     if (name == "backends") return View{api::backends_view(snapshot, nullptr), notice};
+    if (name == "transitions") return View{api::transitions_view(snapshot, nullptr), notice};
     if (name == "ha") return View{api::ha_view(snapshot, nullptr), notice};
     return View{api::counters_view(snapshot, nullptr), notice};
 }

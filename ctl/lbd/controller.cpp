@@ -20,7 +20,8 @@ namespace {
 // Answers that the program makes itself, per CPU and second: plenty for people and scanners, too few to amplify.
 constexpr std::uint32_t kAnswersPerSecond = 10'000;
 constexpr std::chrono::seconds kTick{1};
-constexpr std::uint32_t kRole = 0;  // one role until VRRP brings more
+constexpr std::chrono::milliseconds kStep{100};  // of slots in transition, of pins, and of backends that come or go
+constexpr std::uint32_t kRole = 0;               // one role until VRRP brings more
 
 std::uint64_t realtime_ns() {
     return static_cast<std::uint64_t>(
@@ -58,11 +59,13 @@ xdp::Mode mode_of(config::Engine engine) {
 }  // namespace
 
 struct Controller::Io {
-    explicit Io(boost::asio::io_context& io) : netlink(io), ha(io), tick(io), tracking(io) {}
+    explicit Io(boost::asio::io_context& io) : netlink(io), ha(io), tick(io), step(io), tracking(io) {}
     boost::asio::posix::stream_descriptor netlink;
     boost::asio::posix::stream_descriptor ha;
     boost::asio::steady_timer tick;
+    boost::asio::steady_timer step;
     boost::asio::steady_timer tracking;
+    bool stepping = false;  // `step` waits
     std::unique_ptr<net::NextHopTracker> tracker;
 };
 
@@ -99,12 +102,13 @@ Result<void> Controller::start() {
     for (const auto step : {&Controller::set_ports, &Controller::write_identity, &Controller::start_ha}) {
         if (auto done = (this->*step)(); !done) return done;
     }
+    load_state();
     adopt_run_time_state();
     monitor_ = std::make_unique<health::HealthMonitor>(io_);
-    plan_ = plan::make_plan(config_, node_view(), {}, overrides_);
+    plan_ = plan::make_plan(config_, node_view(), {}, state_.overrides, state_.tiers);
     watch_network();
     start_checks();
-    plan_ = plan::make_plan(config_, node_view(), health_view(), overrides_);
+    plan_ = make_plan();
     own_routes();
     tick();
     if (adopting_) return publish();
@@ -165,7 +169,11 @@ Result<void> Controller::open_tables() {
     auto writer = tables::TableWriter::create(*tables_, *grace_);
     if (!writer) return tl::unexpected(writer.error());
     writer_.emplace(std::move(*writer));
-    decisions_.emplace(*writer_, [this](const plan::BackendDecision& backend) {
+    auto turns = tables::make_grace(*tables_);
+    if (!turns) return tl::unexpected(turns.error());
+    transitions_ = std::make_unique<Transitions>(*writer_, std::move(*turns), options_.settle_at_once);
+    if (options_.settle_at_once) spdlog::warn("a test asked for it: connections break whenever slots move");
+    decisions_.emplace(*writer_, *transitions_, [this](const plan::BackendDecision& backend) {
         return path_table_->path_to(destination_of(backend));
     });
     spdlog::info("tables {}: {} MiB in {}", adopting_ ? "adopted" : "made", tables_->bytes() >> 20, folder.string());
@@ -360,24 +368,93 @@ void Controller::check_routes() {
     if (ha_ || attached_ != all_attached()) follow_routes();
 }
 
-// Drains and verdicts that the pinned tables remember.
+// Verdicts that the pinned tables remember, and backends that were leaving.
 void Controller::adopt_run_time_state() {
     if (!adopting_) return;
-    for (const auto& pool : tables::take_snapshot(*tables_).pools)
+    const auto now = std::chrono::steady_clock::now();
+    const auto snapshot = tables::take_snapshot(*tables_);
+    for (const auto& pool : snapshot.pools)
         for (const auto& backend : pool.backends) {
-            adopted_[{pool.name, backend.name}] = verdict_of(backend.state);
-            if (backend.state != FL_BACKEND_DRAINING) continue;
-            overrides_[pool.name][backend.name].drained = true;
-            spdlog::info("pool {}: backend {} is still drained", pool.name, backend.name);
+            const auto verdict = verdict_of(backend.state);
+            adopted_[{pool.name, backend.name}] = verdict;
+            if (verdict == health::Verdict::kUnknown) continue;
+            vitals_.adopt(pool.name, backend.name,
+                          {backend.state == FL_BACKEND_DEAD, verdict == health::Verdict::kDown}, now);
         }
+    for (const auto& line : plan::keep_leaving(config_, snapshot, config_)) spdlog::info("{}", line);
+}
+
+void Controller::load_state() {
+    auto loaded = fairlead::load_state(options_.paths.state);
+    if (!loaded) {
+        spdlog::error("what was set at run time is lost: {}", loaded.error().message);
+        return;
+    }
+    state_ = std::move(*loaded);
+    for (const auto& line : drop_stale(state_, config_)) spdlog::warn("{}", line);
+    for (const auto& [pool, backends] : state_.overrides)
+        for (const auto& [name, override] : backends)
+            spdlog::info("pool {}: backend {}: still {}{}{}, as set at run time", pool, name,
+                         override.drained ? "drained" : "", override.drained && override.weight ? ", " : "",
+                         override.weight ? "of weight " + std::to_string(*override.weight) : "");
+}
+
+void Controller::save_state() {
+    if (auto saved = fairlead::save_state(options_.paths.state, state_); !saved)
+        spdlog::error("what was set at run time would not survive a restart: {}", saved.error().message);
+}
+
+// Which tier pools with failback = false are in, so that a restart leaves them there.
+void Controller::remember_tiers() {
+    auto tiers = state_.tiers;
+    for (std::size_t i = 0; i < config_.pools.size(); ++i) {
+        const auto& tier = plan_.decisions[i].tier;
+        if (config_.pools[i].failback)
+            tiers.erase(config_.pools[i].name);
+        else if (tier)
+            tiers[config_.pools[i].name] = *tier;
+    }
+    if (tiers == state_.tiers) return;
+    state_.tiers = std::move(tiers);
+    save_state();
 }
 
 plan::NodeView Controller::node_view() const { return {node_.name, local_addresses_}; }
 
-plan::HealthView Controller::health_view() const {
+// What checks and time say of a pool's backends.
+plan::PoolHealth Controller::look(const config::Pool& pool) {
+    const auto gone = [this](const config::Backend& backend) {
+        const auto* hop = path_table_->find(destination_of(backend));
+        return hop && hop->reach == net::Reach::kFailed && hop->via == backend.address;
+    };
+    vitals_.turns_done(transitions_->turns_done());
+    return vitals_.look(pool, pool_health(pool, *monitor_), std::chrono::steady_clock::now(), gone);
+}
+
+plan::HealthView Controller::health_view() {
     plan::HealthView view;
-    for (const auto& pool : config_.pools) view[pool.name] = pool_health(pool, *monitor_);
+    for (const auto& pool : config_.pools) view[pool.name] = look(pool);
     return view;
+}
+
+plan::Plan Controller::make_plan() {
+    return plan::make_plan(config_, node_view(), health_view(), state_.overrides, state_.tiers);
+}
+
+// Makes the tables say `next`, which is the plan from then on.
+Result<void> Controller::apply(plan::Plan next) {
+    if (auto report = decisions_->apply(next); !report) return tl::unexpected(report.error());
+    plan_ = std::move(next);
+    for (const auto& decision : plan_.decisions) bury(decision);
+    remember_tiers();
+    schedule_step();
+    return {};
+}
+
+// The tables say of these backends that they are dead, and slots went by it.
+void Controller::bury(const plan::PoolDecision& decision) {
+    const auto dead = [](const auto& backend) { return backend.state == FL_BACKEND_DEAD; };
+    if (std::ranges::any_of(decision.backends, dead)) vitals_.buried(decision.pool, transitions_->draw_ticket());
 }
 
 std::vector<health::TargetSpec> Controller::wanted_checks(const plan::Plan& plan) const {
@@ -401,7 +478,8 @@ void Controller::start_checks() {
 // ---- Tables ----
 
 Result<void> Controller::publish() {
-    if (auto report = decisions_->apply(plan_); !report) return tl::unexpected(report.error());
+    if (auto applied = apply(plan_); !applied) return applied;
+    vitals_.begin();
     update_peers();
     // What tells tables that were filled from tables that were only made.
     if (auto r = writer_->set_config_digest(1); !r) return r;
@@ -417,7 +495,7 @@ Result<void> Controller::publish() {
 
 void Controller::publish_if_ready() {
     if (published_ || !monitor_->all_reported()) return;
-    plan_ = plan::make_plan(config_, node_view(), health_view(), overrides_);
+    plan_ = make_plan();
     if (auto done = publish(); !done) {
         spdlog::critical("{}", done.error().message);
         io_.stop();
@@ -569,14 +647,13 @@ void Controller::addresses_changed() {
     if (now == local_addresses_) return;
     local_addresses_ = std::move(now);
     if (!published_) return;
-    auto next = plan::make_plan(config_, node_view(), health_view(), overrides_);
+    auto next = make_plan();
     if (next.desired == plan_.desired) return;
     for (const auto& line : plan::diff_plan(plan_, next)) spdlog::info("addresses changed: {}", line);
-    if (auto report = decisions_->apply(next); !report) {
-        spdlog::error("after a change of this node's addresses: {}", report.error().message);
+    if (auto applied = apply(std::move(next)); !applied) {
+        spdlog::error("after a change of this node's addresses: {}", applied.error().message);
         return;
     }
-    plan_ = std::move(next);
     update_peers();
 }
 
@@ -680,17 +757,73 @@ void Controller::check_changed(const health::TargetKey& key, health::Verdict fro
 // After a verdict or an override: decide again, and write what came of it.
 void Controller::update_pool(std::size_t position) {
     const auto& pool = config_.pools[position];
-    const auto overrides = overrides_.find(pool.name);
-    auto decision = plan::decide_pool(pool, pool_health(pool, *monitor_),
-                                      overrides == overrides_.end() ? plan::PoolOverrides{} : overrides->second);
+    const auto overrides = state_.overrides.find(pool.name);
+    const auto tier = state_.tiers.find(pool.name);
+    auto decision = plan::decide_pool(pool, look(pool),
+                                      overrides == state_.overrides.end() ? plan::PoolOverrides{} : overrides->second,
+                                      tier == state_.tiers.end() ? std::nullopt : std::optional(tier->second));
+    schedule_step();
     auto& present = plan_.decisions[position];
     if (decision == present) return;
-    if (published_) decisions_->update(decision);
+    if (published_) {
+        decisions_->update(decision);
+        bury(decision);
+    }
     for (const auto& line : plan::diff_decision(present, decision)) spdlog::info("{}", line);
     const bool routes = (present.in_use > 0) != (decision.in_use > 0);
     present = std::move(decision);
+    remember_tiers();
     track_ha();
     if (routes) follow_routes();
+}
+
+// ---- What time brings ----
+
+// Only while there is something to wait for.
+void Controller::schedule_step() {
+    const auto runs = [this](const auto& pool) {
+        return vitals_.runs(pool.name) ||
+               std::ranges::any_of(pool.backends, [](const auto& backend) { return backend.leaving; });
+    };
+    if (!published_ || asio_->stepping || (!transitions_->busy() && std::ranges::none_of(config_.pools, runs))) return;
+    asio_->stepping = true;
+    asio_->step.expires_after(kStep);
+    asio_->step.async_wait([this](const boost::system::error_code& error) {
+        asio_->stepping = false;
+        if (!error) step();
+    });
+}
+
+void Controller::step() {
+    transitions_->step();
+    for (std::size_t i = 0; i < config_.pools.size(); ++i)
+        if (vitals_.runs(config_.pools[i].name)) update_pool(i);
+    release_leavers();
+    schedule_step();
+}
+
+// No slot and no pin names it, nor can one come to.
+bool Controller::may_go(const config::Pool& pool, const config::Backend& backend) {
+    if (!backend.leaving) return false;
+    const auto id = writer_->find_pool(pool.name);
+    const auto index = id ? writer_->find_backend(*id, backend.name) : std::nullopt;
+    return !index || transitions_->uses(*id, *index).none;
+}
+
+// Backends that left the config, once no connection needs them.
+void Controller::release_leavers() {
+    bool any = false;
+    for (auto& pool : config_.pools)
+        any |= std::erase_if(pool.backends, [&](const auto& backend) {
+                   if (!may_go(pool, backend)) return false;
+                   spdlog::info("pool {}: backend {}: its last connection is gone, and it with it", pool.name,
+                                backend.name);
+                   return true;
+               }) > 0;
+    if (!any) return;
+    if (auto applied = apply(make_plan()); !applied) spdlog::error("{}", applied.error().message);
+    follow_checks();
+    want_destinations();
 }
 
 void Controller::tick() {
@@ -698,6 +831,7 @@ void Controller::tick() {
     if (auto collected = writer_->collect(); !collected) spdlog::debug("{}", collected.error().message);
     track_ha();
     check_routes();
+    schedule_step();
     asio_->tick.expires_after(kTick);
     asio_->tick.async_wait([this](const boost::system::error_code& error) {
         if (!error) tick();
@@ -712,6 +846,7 @@ void Controller::stop() {
     if (config_.ha.routes.on_stop == config::OnStop::kWithdraw) announcer_->withdraw_all();
     monitor_->stop();
     asio_->tick.cancel();
+    asio_->step.cancel();
     asio_->tracking.cancel();
     writer_->set_controller(0, realtime_ns());
 }
@@ -738,6 +873,8 @@ Controller::ChangeResult Controller::override_changed(const std::string& pool) {
         if (config_.pools[i].name != pool) continue;
         const auto before = plan_.decisions[i];
         update_pool(i);
+        drop_stale(state_, config_);
+        save_state();
         return plan::diff_decision(before, plan_.decisions[i]);
     }
     return fail("no pool " + pool, ENOENT);
@@ -746,7 +883,7 @@ Controller::ChangeResult Controller::override_changed(const std::string& pool) {
 Controller::ChangeResult Controller::set_drained(const std::string& pool, const std::string& backend, bool drained) {
     auto found = find_backend(pool, backend);
     if (!found) return tl::unexpected(found.error());
-    overrides_[found->first][found->second].drained = drained;
+    state_.overrides[found->first][found->second].drained = drained;
     return override_changed(found->first);
 }
 
@@ -755,8 +892,27 @@ Controller::ChangeResult Controller::set_weight(const std::string& pool, const s
     auto found = find_backend(pool, backend);
     if (!found) return tl::unexpected(found.error());
     if (weight && *weight > 65535) return fail("weight " + std::to_string(*weight) + ": expected 0 to 65535", EINVAL);
-    overrides_[found->first][found->second].weight = weight;
+    auto& override = state_.overrides[found->first][found->second];
+    override.weight = weight;
+    for (const auto& backend : config_.find_pool(found->first)->backends)
+        if (backend.name == found->second) override.instead_of = static_cast<std::uint32_t>(backend.weight);
     return override_changed(found->first);
+}
+
+Controller::ChangeResult Controller::fail_back(const std::string& pool) {
+    std::vector<std::string> lines;
+    bool found = pool.empty();
+    for (std::size_t i = 0; i < config_.pools.size(); ++i) {
+        if (!pool.empty() && config_.pools[i].name != pool) continue;
+        found = true;
+        const auto before = plan_.decisions[i];
+        state_.tiers.erase(config_.pools[i].name);
+        update_pool(i);
+        for (auto& line : plan::diff_decision(before, plan_.decisions[i])) lines.push_back(std::move(line));
+    }
+    if (!found) return fail("no pool " + pool, ENOENT);
+    remember_tiers();
+    return lines;
 }
 
 Controller::ChangeResult Controller::fail_over() {
@@ -793,27 +949,62 @@ std::vector<std::string> Controller::reload_refusals(const config::Config& next)
 }
 
 Controller::Difference Controller::compare(std::string_view text, std::string_view file_name) const {
-    Difference difference;
-    auto parsed = config::parse_config(text, file_name);
-    difference.errors = std::move(parsed.diagnostics);
-    if (!parsed.config) return difference;
-    difference.changes = config::diff_settings(config_, *parsed.config);
-    const auto next = plan::make_plan(*parsed.config, node_view(), {}, overrides_);
-    for (auto& line : plan::diff_plan(plan_, next)) difference.changes.push_back(std::move(line));
-    difference.restart = reload_refusals(*parsed.config);
-    return difference;
+    return foresee(text, file_name, Leavers::kDrain).difference;
 }
 
-// What the operator set at run time goes with the backend it was set for.
-void Controller::drop_stale_overrides() {
-    for (auto& [pool, backends] : overrides_) {
-        const auto* p = config_.find_pool(pool);
-        std::erase_if(backends, [&](const auto& entry) {
-            return !p || std::none_of(p->backends.begin(), p->backends.end(),
-                                      [&](const auto& b) { return b.name == entry.first; });
-        });
+namespace {
+// Services that a plan no longer has, or has by another pool: their connections find other slots.
+void add_cut_services(const plan::Plan& before, const plan::Plan& after, std::vector<std::string>& lines) {
+    for (const auto& old : before.desired.services) {
+        const auto same = [&](const auto& now) {
+            return now.vip == old.vip && now.port == old.port && now.protocol == old.protocol;
+        };
+        const auto found = std::ranges::find_if(after.desired.services, same);
+        const auto subject = "service " + old.name + " (" + old.vip.to_string() + " port " +
+                             (old.port ? std::to_string(old.port) : "any") + ")";
+        if (found == after.desired.services.end())
+            lines.push_back(subject + " is removed");
+        else if (found->pool != old.pool)
+            lines.push_back(subject + " goes from pool " + old.pool + " to " + found->pool);
     }
-    std::erase_if(overrides_, [](const auto& entry) { return entry.second.empty(); });
+}
+}  // namespace
+
+Controller::Outlook Controller::foresee(std::string_view text, std::string_view file_name, Leavers leavers) const {
+    Outlook outlook;
+    auto parsed = config::parse_config(text, file_name);
+    outlook.difference.errors = std::move(parsed.diagnostics);
+    if (!parsed.config) return outlook;
+    auto& next = *parsed.config;
+    outlook.difference.restart = reload_refusals(next);
+    outlook.difference.changes = config::diff_settings(config_, next);
+    if (leavers == Leavers::kDrain) plan::keep_leaving(next, tables::take_snapshot(*tables_), config_);
+    auto state = state_;
+    drop_stale(state, next);
+    auto vitals = vitals_;
+    plan::HealthView health;
+    const auto now = std::chrono::steady_clock::now();
+    for (const auto& pool : next.pools) health[pool.name] = vitals.look(pool, pool_health(pool, *monitor_), now);
+    const auto planned = plan::make_plan(next, node_view(), health, state.overrides, state.tiers);
+    for (auto& line : plan::diff_plan(plan_, planned)) outlook.difference.changes.push_back(std::move(line));
+    add_cut_services(plan_, planned, outlook.cut);
+    for (std::size_t i = 0; i < planned.decisions.size(); ++i) {
+        const auto slots = planned.desired.pools[i].slots;
+        auto& pool = outlook.pools.emplace_back();
+        pool.name = planned.decisions[i].pool;
+        pool.slots = slots;
+        pool.moved = decisions_->slots_moved(planned.decisions[i], slots);
+        for (const auto& present : plan_.decisions)
+            if (present.pool == pool.name)
+                for (const auto& backend : present.backends)
+                    if (const auto* kept = plan::find_backend(planned.decisions[i], backend.name);
+                        !kept || kept->leaving)
+                        pool.leave.push_back(backend.name);
+        if (leavers == Leavers::kCut)
+            for (const auto& name : pool.leave)
+                outlook.cut.push_back("pool " + pool.name + ": backend " + name + " is removed at once");
+    }
+    return outlook;
 }
 
 // Checks what the present config asks for. A backend that was there before keeps its verdict, also where its check is
@@ -822,11 +1013,11 @@ void Controller::follow_checks() {
     for (const auto& decision : plan_.decisions)
         for (const auto& backend : decision.backends)
             adopted_[{decision.pool, backend.name}] = verdict_of(backend.state);
-    monitor_->set_targets(wanted_checks(plan::make_plan(config_, node_view(), {}, overrides_)));
+    monitor_->set_targets(wanted_checks(plan::make_plan(config_, node_view(), {}, state_.overrides)));
     adopted_.clear();
 }
 
-ReloadResult Controller::reload() {
+ReloadResult Controller::reload(Leavers leavers) {
     const auto refuse = [this](std::string message, std::vector<std::string> details) -> ReloadResult {
         spdlog::error("reload refused: {}; nothing has changed", message);
         for (const auto& line : details) spdlog::error("  {}", line);
@@ -842,24 +1033,33 @@ ReloadResult Controller::reload() {
     if (auto lines = reload_refusals(*loaded.config); !lines.empty())
         return refuse("needs a restart", std::move(lines));
 
+    if (published_ && leavers == Leavers::kDrain)
+        plan::keep_leaving(*loaded.config, tables::take_snapshot(*tables_), config_);
+    auto state = state_;
+    const auto stale = drop_stale(state, *loaded.config);
     want_also(*loaded.config);
     std::swap(config_, *loaded.config);  // the views below read config_
+    std::swap(state_, state);
     follow_checks();
-    auto next = plan::make_plan(config_, node_view(), health_view(), overrides_);
-    if (published_) {
-        if (auto report = decisions_->apply(next); !report) {
-            std::swap(config_, *loaded.config);
-            follow_checks();
-            want_destinations();
-            return refuse(report.error().message, {});
-        }
-    }
+    auto next = make_plan();
     auto changed = plan::diff_plan(plan_, next);
-    plan_ = std::move(next);
+    if (!published_) plan_ = std::move(next);
+    if (auto applied = published_ ? apply(std::move(next)) : Result<void>{}; !applied) {
+        std::swap(config_, *loaded.config);
+        std::swap(state_, state);
+        follow_checks();
+        want_destinations();
+        return refuse(applied.error().message, {});
+    }
+    for (const auto& line : stale) {
+        spdlog::warn("{}", line);
+        changed.push_back(line);
+    }
+    if (state_ != state) save_state();
     config_loaded_ = Clock::now();
     reload_error_.reset();
     set_log_level(config_.log.level);
-    drop_stale_overrides();
+    vitals_.keep_only([this](const std::string& pool) { return config_.find_pool(pool) != nullptr; });
     want_destinations();
     update_peers();
     node_.priority = (*config::choose_node(config_, options_.node, host_name()))->priority;

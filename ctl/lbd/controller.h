@@ -23,8 +23,11 @@
 #include "ctl/lbd/paths.h"
 #include "ctl/lbd/ports.h"
 #include "ctl/lbd/route_announcer.h"
+#include "ctl/lbd/state_file.h"
+#include "ctl/lbd/transitions.h"
 #include "ctl/net/kernel_net.h"
 #include "ctl/plan/planner.h"
+#include "ctl/plan/vitals.h"
 #include "dataplane/tables/writer.h"
 #include "xdp/loader.h"
 
@@ -38,6 +41,7 @@ struct ControllerOptions {
     std::filesystem::path config_file;
     std::string node;  // --node; empty = by host name
     InstancePaths paths;
+    bool settle_at_once = false;  // for tests that must see connections break: no slot is ever in transition
 };
 
 // Where a reload went wrong: lines for the operator, one a fault.
@@ -59,8 +63,10 @@ class Controller {
     Controller(const Controller&) = delete;
     Controller& operator=(const Controller&) = delete;
 
-    // All or nothing: on an error what ran before runs on.
-    ReloadResult reload();
+    // All or nothing: on an error what ran before runs on. Backends that the file no longer has drain first, unless their
+    // connections are to be cut at once.
+    enum class Leavers { kDrain, kCut };
+    ReloadResult reload(Leavers leavers = Leavers::kDrain);
 
     // What reload() of a file with this text would change; touches nothing. Without a config, `errors` says why.
     struct Difference {
@@ -71,11 +77,28 @@ class Controller {
     };
     Difference compare(std::string_view text, std::string_view file_name) const;
 
+    // What a reload of it would do to connections, with backends as healthy as they are now.
+    struct Outlook {
+        struct Pool {
+            std::string name;
+            std::uint32_t slots = 0, moved = 0;  // moved: new connections there go to another backend
+            std::vector<std::string> leave;      // backends that drain, or are cut
+        };
+        Difference difference;
+        std::vector<Pool> pools;
+        // Whose connections would be cut, and why.
+        std::vector<std::string> cut;
+    };
+    Outlook foresee(std::string_view text, std::string_view file_name, Leavers leavers) const;
+
     // Run-time changes, until changed back or the backend leaves the config. `pool` may be empty where the backend's
     // name is unique. The lines say what changed.
     using ChangeResult = Result<std::vector<std::string>>;
     ChangeResult set_drained(const std::string& pool, const std::string& backend, bool drained);
     ChangeResult set_weight(const std::string& pool, const std::string& backend, std::optional<std::uint32_t> weight);
+
+    // Gives pools with failback = false back to their best tier; `pool` empty: all of them.
+    ChangeResult fail_back(const std::string& pool);
 
     // Hands mastership over until the other node dies.
     ChangeResult fail_over();
@@ -94,7 +117,9 @@ class Controller {
     const config::Config& config() const { return config_; }
     const config::Node& node() const { return node_; }
     const plan::Plan& plan() const { return plan_; }
-    const plan::Overrides& overrides() const { return overrides_; }
+    const plan::Overrides& overrides() const { return state_.overrides; }
+    const Transitions& transitions() const { return *transitions_; }
+    const tables::TableWriter& writer() const { return *writer_; }
     const health::HealthMonitor& monitor() const { return *monitor_; }
     const PathTable& paths() const { return *path_table_; }
     const PortTable& ports() const { return *ports_; }
@@ -133,7 +158,19 @@ class Controller {
     void check_routes();
 
     plan::NodeView node_view() const;
-    plan::HealthView health_view() const;
+    plan::HealthView health_view();
+    plan::PoolHealth look(const config::Pool& pool);
+    plan::Plan make_plan();
+    Result<void> apply(plan::Plan next);
+    void bury(const plan::PoolDecision& decision);
+
+    void step();
+    void schedule_step();
+    void release_leavers();
+    bool may_go(const config::Pool& pool, const config::Backend& backend);
+    void remember_tiers();
+    void save_state();
+    void load_state();
     std::vector<health::TargetSpec> wanted_checks(const plan::Plan& plan) const;
 
     Result<void> publish();
@@ -152,7 +189,6 @@ class Controller {
     void way_changed(const std::optional<net::NextHop>& before, const net::NextHop& now);
     std::vector<IpAddress> peer_addresses() const;
     void update_peers();
-    void drop_stale_overrides();
     void check_changed(const health::TargetKey& key, health::Verdict from, health::Verdict to,
                        const std::string& reason);
     void update_pool(std::size_t position);
@@ -172,6 +208,7 @@ class Controller {
     std::unique_ptr<net::KernelNet> network_;
     std::optional<PortTable> ports_;
     std::unique_ptr<PathTable> path_table_;
+    std::unique_ptr<Transitions> transitions_;
     std::optional<DecisionWriter> decisions_;
     std::unique_ptr<health::HealthMonitor> monitor_;
     std::vector<xdp::Attachment> attachments_;  // of ports_->devices(), by number
@@ -181,7 +218,8 @@ class Controller {
     bool routes_changed_ = false;  // some route of the kernel, since routes were last looked at
 
     plan::Plan plan_;
-    plan::Overrides overrides_;
+    plan::Vitals vitals_;
+    RunTimeState state_;  // as it stands in its file
     // Verdicts that new checks begin with, for names that were there before: (pool, backend). Empty but while targets
     // are set.
     std::map<std::pair<std::string, std::string>, health::Verdict> adopted_;

@@ -73,6 +73,42 @@ void add_backends(const Controller& controller, const tables::Snapshot& snapshot
         }
 }
 
+std::map<std::string, api::PoolTransitionFacts> transition_facts(const Controller& controller) {
+    using enum plan::SlotPhase;
+    std::map<std::string, api::PoolTransitionFacts> facts;
+    const auto now = std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
+    for (const auto& pool : controller.config().pools) {
+        const auto id = controller.writer().find_pool(pool.name);
+        const auto view = id ? controller.transitions().view(*id) : Transitions::PoolView{};
+        if (view.in_transition == 0) continue;
+        const auto sum = [&](auto... phases) { return (view.phases[static_cast<std::size_t>(phases)] + ...); };
+        auto& pool_facts = facts[pool.name];
+        pool_facts.engines = sum(kSeen);
+        pool_facts.connections = sum(kConnections, kLastConnections);
+        pool_facts.pins = sum(kPins);
+        pool_facts.scan = sum(kGrace, kScan, kLastGrace);
+        pool_facts.oldest_s = static_cast<double>(now - static_cast<std::int64_t>(view.oldest_ns)) / 1e9;
+    }
+    return facts;
+}
+
+api::PinFacts pin_facts(const Controller& controller) {
+    const auto& counts = controller.transitions().pins();
+    api::PinFacts facts{counts.by_state[FL_PIN_FREE], counts.by_state[FL_PIN_PROBATION],
+                        counts.by_state[FL_PIN_CONFIRMED], counts.by_state[FL_PIN_CLOSING],
+                        controller.transitions().scan().done()};
+    if (counts.used() == 0) return facts;
+    for (const auto& pool : controller.config().pools)
+        for (const auto& backend : pool.backends) {
+            const auto id = controller.writer().find_pool(pool.name);
+            const auto index = id ? controller.writer().find_backend(*id, backend.name) : std::nullopt;
+            if (!index) continue;
+            const auto pins = counts.by_backend[controller.writer().global_index(*id, *index)];
+            if (pins > 0) facts.by_backend[{pool.name, backend.name}] = pins;
+        }
+    return facts;
+}
+
 api::HaChangeFacts change_facts(const ha::StateChange& change) {
     return {wall(change.at),
             std::string(ha::to_string(change.from)),
@@ -136,12 +172,31 @@ api::ControllerFacts controller_facts(const Controller& controller) {
     facts.ports = port_facts(controller);
     facts.ha = ha_facts(controller);
     facts.announce = announce_facts(controller);
+    facts.transitions = transition_facts(controller);
+    facts.pins = pin_facts(controller);
+    facts.state_file = controller.options().paths.state.string();
     for (const auto& pool : controller.config().pools)
         for (const auto& backend : pool.backends)
             facts.backends[{pool.name, backend.name}] = {next_hop_facts(controller, backend),
                                                          check_facts(controller, pool, backend)};
     return facts;
 }
+
+namespace {
+api::TransitionMetrics transition_metrics(const tables::Snapshot& snapshot, const api::PinFacts& pins) {
+    const auto event = [&](fl_event which) {
+        return snapshot.events.at(static_cast<std::size_t>(which) - FL_EVENTS_AT);
+    };
+    api::TransitionMetrics metrics;
+    for (const auto& pool : snapshot.pools) metrics.slots.emplace_back(pool.name, pool.slots_in_transition);
+    metrics.pins = {{"probation", pins.probation}, {"confirmed", pins.confirmed}, {"closing", pins.closing}};
+    metrics.inserts = event(FL_EVENT_PIN_INSERTED);
+    metrics.evictions = {{"probation", event(FL_EVENT_PIN_EVICTED)}, {"expired", event(FL_EVENT_PIN_RECLAIMED)}};
+    metrics.full = event(FL_EVENT_PIN_FULL);
+    metrics.previous = event(FL_EVENT_PREVIOUS);
+    return metrics;
+}
+}  // namespace
 
 api::MetricsInput metrics_input(const Controller& controller) {
     const auto snapshot = tables::take_snapshot(controller.tables());
@@ -161,7 +216,10 @@ api::MetricsInput metrics_input(const Controller& controller) {
                                         state->last_result() ? std::optional(seconds) : std::nullopt,
                                         state->failures()});
             }
-    for (const auto& usage : snapshot.usage) input.tables.push_back({usage.table, usage.used, usage.size});
+    const auto pins = pin_facts(controller);
+    for (const auto& usage : snapshot.usage)
+        input.tables.push_back({usage.table, usage.table == "pins" ? pins.used() : usage.used, usage.size});
+    input.transitions = transition_metrics(snapshot, pins);
     for (const auto& port : controller.attachments())
         input.engines.push_back({port.ifname, std::string(api::to_string(port.mode))});
     for (const auto& counts : snapshot.reasons) input.reasons.push_back(counts.packets);

@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <cstdlib>
 #include <iostream>
 
 #include "ctl/lbd/controller.h"
@@ -87,6 +88,7 @@ int main_checked(int argc, char** argv) {
         return kBadConfig;
     }
     options.paths = *paths;
+    options.settle_at_once = std::getenv("FAIRLEAD_TEST_SETTLE_AT_ONCE") != nullptr;
     auto loaded = config::load_config(options.config_file);
     if (!loaded.config) {
         print_diagnostics(loaded);

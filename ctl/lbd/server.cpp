@@ -88,6 +88,7 @@ api::Response Server::get(const std::string& path) {
     if (path == "/v1/services") return good(api::services_view(snapshot, &facts));
     if (path == "/v1/backends") return good(api::backends_view(snapshot, &facts));
     if (path == "/v1/counters") return good(api::counters_view(snapshot, &facts));
+    if (path == "/v1/transitions") return good(api::transitions_view(snapshot, &facts));
     if (path == "/v1/ha") return good(api::ha_view(snapshot, &facts));
     return error(404, "no " + path + " here");
 }
@@ -96,13 +97,18 @@ api::Response Server::post(const api::Request& request) {
     const auto caller = request.peer_uid ? "uid " + std::to_string(*request.peer_uid) : std::string("unknown caller");
     if (request.path == "/v1/reload") {
         spdlog::info("reload asked for by {}", caller);
-        return reload();
+        return reload(request.body);
+    }
+    if (request.path == "/v1/failback") {
+        spdlog::info("failback by {}: {}", caller, request.body);
+        return fail_back(request.body);
     }
     if (request.path == "/v1/drain" || request.path == "/v1/undrain" || request.path == "/v1/weight") {
         spdlog::info("{} by {}: {}", request.path.substr(4), caller, request.body);
         return change(request);
     }
     if (request.path == "/v1/config/diff") return config_diff(request.body);
+    if (request.path == "/v1/plan") return plan(request.body);
     if (request.path == "/v1/failover" || request.path == "/v1/role") {
         spdlog::info("{} by {}: {}", request.path.substr(4), caller, request.body);
         return change_role(request);
@@ -110,26 +116,74 @@ api::Response Server::post(const api::Request& request) {
     return error(404, "no " + request.path + " here");
 }
 
-api::Response Server::config_diff(const std::string& body) {
+namespace {
+// The body of config/diff and plan: a config's text, and its name for messages.
+struct Candidate {
+    std::string text, file;
+    bool now = false;
+};
+
+std::optional<Candidate> parse_candidate(const std::string& body) {
     const auto json = Json::parse(body, nullptr, false);
-    if (!json.is_object() || !json.contains("text") || !json["text"].is_string())
-        return error(400, "expected a JSON object with \"text\", and \"file\" for its name");
-    const auto file = json.contains("file") && json["file"].is_string() ? json["file"].get<std::string>() : "";
-    const auto difference = controller_.compare(json["text"].get<std::string>(), file);
+    if (!json.is_object() || !json.contains("text") || !json["text"].is_string()) return std::nullopt;
+    Candidate candidate;
+    candidate.text = json["text"].get<std::string>();
+    if (json.contains("file") && json["file"].is_string()) candidate.file = json["file"].get<std::string>();
+    candidate.now = json.value("now", Json()) == true;
+    return candidate;
+}
+
+constexpr const char* kExpectedCandidate = "expected a JSON object with \"text\", and \"file\" for its name";
+
+Json difference_json(const Candidate& candidate, const Controller::Difference& difference) {
     Json errors = Json::array();
     for (const auto& d : difference.errors)
         errors.push_back({{"line", d.line}, {"column", d.column}, {"message", d.message}});
-    return good({{"file", file},
-                 {"good", difference.errors.empty()},
-                 {"errors", std::move(errors)},
-                 {"changes", difference.changes},
-                 {"restart", difference.restart}});
+    return {{"file", candidate.file},
+            {"good", difference.errors.empty()},
+            {"errors", std::move(errors)},
+            {"changes", difference.changes},
+            {"restart", difference.restart}};
+}
+}  // namespace
+
+api::Response Server::config_diff(const std::string& body) {
+    const auto candidate = parse_candidate(body);
+    if (!candidate) return error(400, kExpectedCandidate);
+    return good(difference_json(*candidate, controller_.compare(candidate->text, candidate->file)));
 }
 
-api::Response Server::reload() {
-    auto changed = controller_.reload();
+api::Response Server::plan(const std::string& body) {
+    const auto candidate = parse_candidate(body);
+    if (!candidate) return error(400, kExpectedCandidate);
+    const auto leavers = candidate->now ? Controller::Leavers::kCut : Controller::Leavers::kDrain;
+    const auto outlook = controller_.foresee(candidate->text, candidate->file, leavers);
+    auto json = difference_json(*candidate, outlook.difference);
+    json["pools"] = Json::array();
+    for (const auto& pool : outlook.pools)
+        json["pools"].push_back(
+            {{"name", pool.name}, {"slots", pool.slots}, {"slots_moved", pool.moved}, {"leave", pool.leave}});
+    json["cut"] = outlook.cut;
+    return good(json);
+}
+
+// {"now": true}: without waiting for the connections of backends that go.
+api::Response Server::reload(const std::string& body) {
+    const auto json = Json::parse(body, nullptr, false);
+    const bool now = json.is_object() && json.value("now", Json()) == true;
+    auto changed = controller_.reload(now ? Controller::Leavers::kCut : Controller::Leavers::kDrain);
     if (changed) return good({{"changed", *changed}});
     return error(422, changed.error().message, changed.error().details);
+}
+
+api::Response Server::fail_back(const std::string& body) {
+    const auto json = Json::parse(body, nullptr, false);
+    const auto pool = json.is_object() ? json.value("pool", Json()) : Json();
+    if (!json.is_object() || !(pool.is_null() || pool.is_string()))
+        return error(400, "expected {} or {\"pool\": name}");
+    auto changed = controller_.fail_back(pool.is_string() ? pool.get<std::string>() : "");
+    if (!changed) return error(status_of(changed.error()), changed.error().message);
+    return good({{"changed", *changed}});
 }
 
 // {} for a failover; {"role": "active"} or "standby" from the program that decides.

@@ -23,8 +23,10 @@ class Server {
     api::Response post(const api::Request& request);
     api::Response change(const api::Request& request);
     api::Response change_role(const api::Request& request);
-    api::Response reload();
+    api::Response reload(const std::string& body);
+    api::Response fail_back(const std::string& body);
     api::Response config_diff(const std::string& body);
+    api::Response plan(const std::string& body);
 
     api::HttpServer control_;
     api::HttpServer metrics_;

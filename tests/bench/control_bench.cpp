@@ -120,9 +120,13 @@ class Control {
         if (auto r = ports.update({control->net_.only_link()}); !r) return tl::unexpected(r.error());
         control->tracker_.set_interfaces(ports.interfaces());
         control->paths_.emplace(w, control->tracker_, ports);
-        control->decisions_.emplace(w, [c = control.get()](const plan::BackendDecision& decision) {
-            return c->paths_->path_to(destination_of(decision));
-        });
+        auto turns = tables::make_grace(*control->tables_);
+        if (!turns) return tl::unexpected(turns.error());
+        control->transitions_ = std::make_unique<Transitions>(w, std::move(*turns));
+        control->decisions_.emplace(w, *control->transitions_,
+                                    [c = control.get()](const plan::BackendDecision& decision) {
+                                        return c->paths_->path_to(destination_of(decision));
+                                    });
         return control;
     }
 
@@ -163,6 +167,7 @@ class Control {
     std::optional<tables::TableWriter> writer_;
     std::optional<PortTable> ports_;
     std::optional<PathTable> paths_;
+    std::unique_ptr<Transitions> transitions_;
     std::optional<DecisionWriter> decisions_;
 };
 

@@ -103,7 +103,7 @@ TEST(Views, StatusWithAController) {
                                         {"pid", 4711},
                                         {"since", "2023-11-14T22:13:20.000Z"},
                                         {"last_seen", "2023-11-14T22:13:20.123Z"}}));
-    EXPECT_EQ(keys_of(json["config"]), (Keys{"file", "loaded", "reload_error"}));
+    EXPECT_EQ(keys_of(json["config"]), (Keys{"file", "loaded", "reload_error", "state_file"}));
     EXPECT_EQ(json["config"]["loaded"], "2023-11-14T22:13:21.500Z");
     EXPECT_EQ(json["config"]["reload_error"], nullptr);
     EXPECT_EQ(json["role"]["active"], true);
@@ -184,6 +184,35 @@ TEST(Views, KeyIdIsNotTheKey) {
     const auto id = status(world, nullptr)["hash_key_id"].get<std::string>();
     EXPECT_EQ(id.size(), 8U);
     EXPECT_NE(id, "03010401") << "the first bytes of the key";
+}
+
+TEST(Views, TransitionsBySlotsPinsAndWhatTheyWaitFor) {
+    World world;
+    const auto id = world.pool("tiers");
+    const auto settled = transitions_view(tables::take_snapshot(world.tables), nullptr);
+    EXPECT_EQ(settled["slots_in_transition"], 0);
+    EXPECT_EQ(settled["pins"], nullptr) << "nobody has counted them";
+    const auto master = world.writer.find_backend(id, "master").value();
+    const auto slave = world.writer.find_backend(id, "slave").value();
+    World::ok(world.writer.change_slots(
+        id,
+        std::vector<tables::SlotChange>{{0, FL_SLOT_WORD(slave, master, 1, 0)}, {1, FL_SLOT_WORD(slave, slave, 1, 0)}},
+        1));
+    ControllerFacts f;
+    f.transitions["tiers"] = {.engines = 0, .connections = 1, .pins = 1, .scan = 0, .oldest_s = 12.5};
+    f.pins = {.free = 90, .probation = 1, .confirmed = 2, .closing = 3, .scans = 4};
+    f.pins.by_backend[{"tiers", "slave"}] = 6;
+    const auto json = transitions_view(tables::take_snapshot(world.tables), &f);
+    EXPECT_EQ(json["slots_in_transition"], 2);
+    EXPECT_EQ(json["pins"], Json({{"probation", 1}, {"confirmed", 2}, {"closing", 3}, {"free", 90}, {"scans", 4}}));
+    EXPECT_EQ(json["events"]["previous"], 0);
+    const auto& pool = find(json["pools"], "name", "tiers");
+    EXPECT_EQ(pool["in_transition"], 2);
+    EXPECT_EQ(pool["waits_for"], Json({{"engines", 0}, {"connections", 1}, {"pins", 1}, {"scan", 0}}));
+    EXPECT_EQ(find(pool["backends"], "name", "master")["slots_previous"], 1);
+    EXPECT_EQ(find(pool["backends"], "name", "slave")["slots_previous"], 0) << "its own";
+    EXPECT_EQ(find(pool["backends"], "name", "slave")["pins"], 6);
+    EXPECT_EQ(find(pool["backends"], "name", "master")["pins"], 0);
 }
 
 TEST(Views, RoleThatIsNotActive) {
@@ -310,10 +339,10 @@ TEST(Views, CountersOfServicesAndBackends) {
     EXPECT_EQ(slave["syns"], 2);
 }
 
-const Keys kBackendKeys{"pool",    "name",       "address",  "tier",     "weight", "configured_weight",
-                        "forward", "state",      "eligible", "in_use",   "reason", "drained",
-                        "slots",   "pool_slots", "mtu",      "next_hop", "checks", "packets",
-                        "bytes",   "syns"};
+const Keys kBackendKeys{"pool",    "name",  "address",    "tier",   "weight",   "configured_weight",
+                        "forward", "state", "eligible",   "in_use", "reason",   "drained",
+                        "leaving", "slots", "pool_slots", "mtu",    "next_hop", "checks",
+                        "packets", "bytes", "syns"};
 
 TEST(Views, BackendsWithAController) {
     World world;

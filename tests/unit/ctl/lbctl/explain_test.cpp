@@ -26,15 +26,29 @@ Json ask_port(const World& world, std::uint16_t port, bool v6 = false) {
 
 TEST(Explain, HasTheDocumentedKeysWhateverTheVerdict) {
     const World world;
-    const std::vector<std::string> keys{"source", "destination", "protocol", "vlans",    "frame_bytes", "verdict",
-                                        "reason", "why",         "vip",      "active",   "service",     "pool",
-                                        "slot",   "backend",     "forward",  "next_hop", "outer",       "mtu"};
+    const std::vector<std::string> keys{
+        "source",  "destination", "protocol", "vlans", "frame_bytes", "verdict", "reason",   "why",   "vip", "active",
+        "service", "pool",        "slot",     "pin",   "backend",     "forward", "next_hop", "outer", "mtu"};
     for (const auto port : {kTiers, kIpip, kLocal, kDown, kUnresolved, kSmall, std::uint16_t{9}}) {
         const auto json = ask_port(world, port);
         std::vector<std::string> found;
         for (const auto& [key, value] : json.items()) found.push_back(key);
         EXPECT_EQ(found, keys) << json;
     }
+}
+
+TEST(Explain, SaysWhatASlotInTransitionMeansForTheFlow) {
+    World world;
+    EXPECT_EQ(ask_port(world, kTiers)["pin"], nullptr) << "settled";
+    const auto id = world.pool("tiers");
+    std::vector<tables::SlotChange> changes;
+    for (std::uint32_t slot = 0; slot < world.writer.slot_count(id); ++slot)
+        changes.push_back({slot, FL_SLOT_WORD(0, 1, 1, 0), false, false});
+    World::ok(world.writer.change_slots(id, changes, 1));
+    const auto json = ask_port(world, kTiers);
+    EXPECT_EQ(json["slot"]["settled"], false);
+    EXPECT_EQ(json["pin"]["found"], false);
+    EXPECT_NE(json["pin"]["text"].get<std::string>().find("would begin a connection"), std::string::npos);
 }
 
 TEST(Explain, ForwardedByL2Dsr) {

@@ -392,5 +392,40 @@ TEST(Print, Decap) {
     EXPECT_EQ(lines_of(text)[1].size(), lines_of(text)[0].find("REFUSED") + 7);
 }
 
+TEST(PrintTransitions, SaysWhatSlotsWaitForAndWhoHasWhat) {
+    const auto json = Json::parse(R"({"slots_in_transition": 512,
+        "pins": {"probation": 3, "confirmed": 120, "closing": 4, "free": 9, "scans": 17}, "events": {},
+        "pools": [{"name": "megam", "slots": 1024, "in_transition": 512, "oldest_s": 12.4,
+                   "waits_for": {"engines": 0, "connections": 500, "pins": 12, "scan": 0},
+                   "backends": [{"name": "master", "state": "draining", "slots": 0, "slots_previous": 500, "pins": 0},
+                                {"name": "slave", "state": "healthy", "slots": 1024, "slots_previous": 0, "pins": 127}]},
+                  {"name": "still", "slots": 1024, "in_transition": 0, "oldest_s": null, "waits_for": null,
+                   "backends": [{"name": "b", "state": "healthy", "slots": 1024, "slots_previous": 0, "pins": 0}]}]})");
+    EXPECT_EQ(print_transitions(json),
+              "512 slots in transition; pins: 120 confirmed, 3 on probation, 4 closing\n"
+              "pool megam: 512 of 1024 slots, the oldest for 12 s: 500 for old connections, 12 for pins to end\n"
+              "\n"
+              "POOL   BACKEND  STATE     OWNS  OWNED  PINS\n"
+              "megam  master   draining     0    500     0\n"
+              "megam  slave    healthy   1024      0   127\n");
+}
+
+TEST(PrintTransitions, NothingMoves) {
+    EXPECT_EQ(print_transitions(Json::parse(R"({"slots_in_transition": 0, "pins": null, "events": {}, "pools": []})")),
+              "0 slots in transition\n");
+}
+
+TEST(PrintPlan, SaysSharesAndWhoIsCutOff) {
+    auto json = Json::parse(R"({"file": "new.toml", "good": true, "errors": [], "changes": ["pool p: quorum 1 -> 2"],
+        "restart": [], "pools": [{"name": "p", "slots": 1024, "slots_moved": 128, "leave": ["old", "older"]}], "cut": []})");
+    EXPECT_EQ(print_plan(json),
+              "pool p: quorum 1 -> 2\n\n"
+              "POOL  SLOTS  MOVED   SHARE  LEAVING\n"
+              "p      1024    128  12.5 %  old older\n\n"
+              "connections that would be cut: none\n");
+    json["cut"] = Json::array({"pool p: backend old is removed at once"});
+    EXPECT_NE(print_plan(json).find("those of:\n  pool p: backend old is removed at once\n"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace fairlead::lbctl

@@ -35,7 +35,8 @@ class DecisionWriterTest : public testing::Test {
         for (const auto& pool : config_.pools)
             for (const auto& backend : pool.backends)
                 health[pool.name][backend.name] = {
-                    down_.contains(backend.name) ? plan::Verdict::kDown : plan::Verdict::kUp, "refused"};
+                    down_.contains(backend.name) ? plan::Verdict::kDown : plan::Verdict::kUp, "refused",
+                    dead_.contains(backend.name)};
         return plan::make_plan(config_, {"node", {}}, health, {});
     }
 
@@ -54,6 +55,19 @@ class DecisionWriterTest : public testing::Test {
             ++result[name];
         }
         return result;
+    }
+
+    // How many slots have this previous owner, another owner, and are looked up.
+    int moving_from(const std::string& pool, const std::string& backend) const {
+        const auto id = writer_->find_pool(pool).value();
+        const auto index = writer_->find_backend(id, backend).value();
+        int found = 0;
+        for (const auto word : writer_->slots_of(id).words)
+            found += FL_SLOT_PREVIOUS(word) == index && FL_SLOT_OWNER(word) != index && (word & FL_SLOT_LOOKUP);
+        return found;
+    }
+    int in_transition(const std::string& pool) const {
+        return static_cast<int>(transitions_.view(writer_->find_pool(pool).value()).in_transition);
     }
 
     std::vector<std::uint16_t> slots(std::uint32_t pool) const {
@@ -84,9 +98,10 @@ class DecisionWriterTest : public testing::Test {
         tables::limits_for({.vips = 4, .services = 4, .pools = 3, .backends = 24, .slots = 4 * kSlots, .pins = 8}, 1)));
     std::unique_ptr<tables::GracePeriod> grace_ = tables::make_grace(tables_).value();
     std::optional<tables::TableWriter> writer_ = std::move(*tables::TableWriter::create(tables_, *grace_));
-    DecisionWriter decisions_{*writer_, [](const plan::BackendDecision&) { return Path{0, 1400}; }};
+    Transitions transitions_{*writer_, tables::make_grace(tables_).value()};
+    DecisionWriter decisions_{*writer_, transitions_, [](const plan::BackendDecision&) { return Path{0, 1400}; }};
     config::Config config_;
-    std::set<std::string> down_;
+    std::set<std::string> down_, dead_;
 };
 
 TEST_F(DecisionWriterTest, GivesSlotsToThoseInUseAndWritesEveryState) {
@@ -110,6 +125,37 @@ TEST_F(DecisionWriterTest, AVerdictMovesTheSlotsOfThatBackend) {
     down_.clear();
     decisions_.update(make_plan().decisions[0]);
     EXPECT_TRUE(owners("web").contains("b2"));
+}
+
+TEST_F(DecisionWriterTest, ConnectionsOfABackendThatFailsStayWithItUntilItIsDead) {
+    ASSERT_TRUE(apply());
+    EXPECT_EQ(in_transition("web"), 0) << "the first owners have no connections";
+    const int owned = owners("web").at("b2");
+    down_ = {"b2"};
+    decisions_.update(make_plan().decisions[0]);
+    EXPECT_EQ(moving_from("web", "b2"), owned);
+    EXPECT_GE(in_transition("web"), owned);
+    dead_ = {"b2"};
+    decisions_.update(make_plan().decisions[0]);
+    EXPECT_EQ(state("web", "b2"), FL_BACKEND_DEAD);
+    EXPECT_EQ(moving_from("web", "b2"), 0) << "the dead are forgotten at once";
+    EXPECT_GE(in_transition("web"), owned) << "pins of others are not";
+}
+
+TEST_F(DecisionWriterTest, SaysHowManySlotsAPlanWouldMove) {
+    ASSERT_TRUE(apply());
+    EXPECT_EQ(decisions_.slots_moved(make_plan().decisions[0], kSlots), 0U);
+    const int owned = owners("web").at("b1");
+    down_ = {"b1"};
+    const auto moved = decisions_.slots_moved(make_plan().decisions[0], kSlots);
+    EXPECT_GE(moved, static_cast<std::uint32_t>(owned));
+    EXPECT_LT(moved, static_cast<std::uint32_t>(owned + kSlots / 4));
+    down_.clear();
+    config_.pools[0].backends.push_back(pool("web", 4).backends[3]);
+    const auto taken = decisions_.slots_moved(make_plan().decisions[0], kSlots);
+    EXPECT_GE(taken, kSlots / 4) << "the share of one that is yet to come";
+    EXPECT_LT(taken, kSlots / 2);
+    EXPECT_EQ(in_transition("web"), 0) << "asking moves nothing";
 }
 
 TEST_F(DecisionWriterTest, NobodyOwnsTheSlotsOfAPoolThatIsDown) {

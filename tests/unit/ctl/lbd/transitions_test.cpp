@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/lbd/transitions.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <thread>
+
+namespace fairlead {
+namespace {
+
+constexpr std::uint32_t kSlots = 16;
+
+// One pool of four backends whose slots are all b0's.
+class TransitionsTest : public testing::Test {
+  protected:
+    TransitionsTest() {
+        tables::DesiredPool pool{.name = "web", .flags = 0, .slots = kSlots, .idle_timeout_s = 3600, .backends = {}};
+        for (int i = 0; i < 4; ++i)
+            pool.backends.push_back({.name = "b" + std::to_string(i),
+                                     .address = IpAddress::parse("198.51.100." + std::to_string(i + 1)).value()});
+        tables::Desired desired;
+        desired.pools.push_back(pool);
+        EXPECT_TRUE(writer_->apply(desired));
+        pool_ = writer_->find_pool("web").value();
+        for (std::uint16_t i = 0; i < 4; ++i) set_state(i, FL_BACKEND_HEALTHY);
+        retarget(0);
+    }
+
+    void set_state(std::uint16_t backend, fl_backend_state state) {
+        EXPECT_TRUE(writer_->set_backend_state(pool_, backend, state, 1500, 0));
+    }
+    void retarget(std::uint16_t owner) {
+        EXPECT_TRUE(transitions_->retarget(pool_, std::vector<std::uint16_t>(kSlots, owner)));
+    }
+    std::uint32_t word(std::uint32_t slot = 0) const { return writer_->slots_of(pool_).words[slot]; }
+    std::uint32_t in_transition() const { return transitions_->view(pool_).in_transition; }
+
+    // Steps as lbd takes them, until `done`.
+    template <typename Done>
+    bool step_until(Done done) {
+        for (const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+             std::chrono::steady_clock::now() < deadline; std::this_thread::sleep_for(std::chrono::milliseconds(1))) {
+            transitions_->step();
+            if (done()) return true;
+        }
+        return false;
+    }
+
+    void restart() {
+        transitions_ = std::make_unique<Transitions>(*writer_, tables::make_grace(tables_).value());
+        transitions_->follow_tables();
+    }
+
+    tables::Tables tables_ = std::move(*tables::Tables::create_anonymous(
+        tables::limits_for({.vips = 4, .services = 4, .pools = 3, .backends = 24, .slots = 64, .pins = 1024}, 1)));
+    std::unique_ptr<tables::GracePeriod> grace_ = tables::make_grace(tables_).value();
+    std::optional<tables::TableWriter> writer_ = std::move(*tables::TableWriter::create(tables_, *grace_));
+    std::unique_ptr<Transitions> transitions_ =
+        std::make_unique<Transitions>(*writer_, tables::make_grace(tables_).value());
+    std::uint32_t pool_ = 0;
+};
+
+TEST_F(TransitionsTest, TheFirstOwnersAreSettledAtOnce) {
+    EXPECT_EQ(word(), FL_SLOT_SETTLED(0));
+    EXPECT_EQ(in_transition(), 0U);
+}
+
+TEST_F(TransitionsTest, ANewOwnerKeepsTheOldOneAsPrevious) {
+    retarget(1);
+    EXPECT_EQ(word(), FL_SLOT_WORD(1, 0, 1, 1));
+    EXPECT_EQ(in_transition(), kSlots);
+    EXPECT_NE(writer_->slots_of(pool_).stamps[0].previous_used, 0U);
+    EXPECT_NE(writer_->slots_of(pool_).stamps[0].pin_used, 0U);
+    retarget(0);
+    EXPECT_EQ(word(), FL_SLOT_WORD(0, 0, 1, 1)) << "back to the start";
+    ASSERT_TRUE(step_until([&] { return word() == FL_SLOT_WORD(0, 0, 1, 0); })) << "once every engine has seen it";
+    EXPECT_EQ(in_transition(), kSlots) << "pins of 1 may be open yet";
+}
+
+TEST_F(TransitionsTest, ADeadPreviousOwnerIsForgottenAtOnce) {
+    retarget(1);
+    set_state(0, FL_BACKEND_DEAD);
+    ASSERT_TRUE(transitions_->retarget(pool_));
+    EXPECT_EQ(word(), FL_SLOT_WORD(1, 1, 1, 1));
+}
+
+TEST_F(TransitionsTest, ARestartedControllerGoesOnWithThem) {
+    retarget(1);
+    restart();
+    EXPECT_EQ(in_transition(), kSlots);
+    EXPECT_EQ(word(), FL_SLOT_WORD(1, 0, 1, 1));
+    EXPECT_TRUE(transitions_->busy());
+    set_state(0, FL_BACKEND_DEAD);
+    ASSERT_TRUE(transitions_->retarget(pool_));
+    EXPECT_EQ(word(), FL_SLOT_WORD(1, 1, 1, 1));
+}
+
+TEST_F(TransitionsTest, ABackendIsInUseWhileASlotNamesIt) {
+    retarget(1);
+    for (int i = 0; i < 100; ++i) {
+        transitions_->step();
+        const auto uses = transitions_->uses(pool_, 0);
+        ASSERT_EQ(uses.slots, kSlots);
+        ASSERT_FALSE(uses.none);
+    }
+}
+
+TEST_F(TransitionsTest, ABackendIsInUseWhileAPinNamesIt) {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    const auto units = static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 >> FL_PIN_TIME_SHIFT;
+    auto& place = tables_.pins()[3].words[2];
+    place = FL_PIN_WORD(77, writer_->global_index(pool_, 2), FL_PIN_CONFIRMED, units);
+    EXPECT_FALSE(transitions_->uses(pool_, 2).none) << "nobody has looked yet";
+    ASSERT_TRUE(step_until([&] { return transitions_->uses(pool_, 2).pins == 1; }));
+    const auto scans = transitions_->scan().done();
+    ASSERT_TRUE(step_until([&] {
+        EXPECT_FALSE(transitions_->uses(pool_, 2).none);
+        return transitions_->scan().done() > scans + 5;
+    }));
+    place = 0;
+    EXPECT_TRUE(step_until([&] { return transitions_->uses(pool_, 2).none; }));
+}
+
+TEST_F(TransitionsTest, NothingToDoIsSeen) {
+    EXPECT_TRUE(step_until([&] { return !transitions_->busy(); })) << "after one scan, in case that pins were left";
+}
+
+TEST_F(TransitionsTest, APoolThatGoesIsForgotten) {
+    retarget(1);
+    ASSERT_TRUE(writer_->apply({}));
+    transitions_->follow_tables();
+    EXPECT_EQ(transitions_->in_transition(), 0U);
+    transitions_->step();
+}
+
+}  // namespace
+}  // namespace fairlead
