@@ -111,7 +111,7 @@ Result<void> Controller::start() {
     plan_ = make_plan();
     own_routes();
     tick();
-    if (adopting_) return publish();
+    if (adopting_ || carry_over_) return publish();
     follow_routes();
     spdlog::info("node {}: waiting for the first result of {} checks before answering for a VIP", node_.name,
                  monitor_->unreported());
@@ -150,12 +150,16 @@ Result<void> Controller::open_tables() {
     auto opened = tables::Tables::open_pinned(folder, tables::Access::kReadWrite);
     const bool same = opened && std::memcmp(&opened->limits(), &limits, sizeof(limits)) == 0;
     if (!same) {
-        if (opened)
-            spdlog::warn("[limits] changed: new tables replace the old ones; counters begin at zero");
-        else if (opened.error().code == EPROTO)
-            spdlog::warn("{}: new tables replace them", opened.error().message);
-        else if (opened.error().code != ENOENT && opened.error().code != EUCLEAN)
+        if (!opened && opened.error().code != EPROTO && opened.error().code != ENOENT && opened.error().code != EUCLEAN)
             return tl::unexpected(opened.error());
+        if (auto old = tables::Tables::open_to_carry(folder); old && old->meta().config_digest != 0) {
+            spdlog::warn("{}: new tables take over from the old ones",
+                         opened ? "[limits] changed" : "the tables are of an older layout");
+            old_tables_ = std::make_unique<tables::Tables>(std::move(*old));
+            carry_over_.emplace(*old_tables_);
+        } else if (!opened && opened.error().code == EPROTO) {
+            spdlog::warn("{}: new tables replace them, and nothing of them is taken over", opened.error().message);
+        }
         // Old pins go, old maps stay with the running program until the new one takes its place, filled.
         if (auto removed = tables::Tables::remove_pinned(folder); !removed) return removed;
         opened = tables::Tables::create_pinned(folder, limits);
@@ -370,9 +374,9 @@ void Controller::check_routes() {
 
 // Verdicts that the pinned tables remember, and backends that were leaving.
 void Controller::adopt_run_time_state() {
-    if (!adopting_) return;
+    if (!adopting_ && !carry_over_) return;
     const auto now = std::chrono::steady_clock::now();
-    const auto snapshot = tables::take_snapshot(*tables_);
+    const auto snapshot = carry_over_ ? carry_over_->snapshot() : tables::take_snapshot(*tables_);
     for (const auto& pool : snapshot.pools)
         for (const auto& backend : pool.backends) {
             const auto verdict = verdict_of(backend.state);
@@ -477,13 +481,36 @@ void Controller::start_checks() {
 
 // ---- Tables ----
 
+// From tables of other sizes, or of an older layout, which the program goes by until it has ours.
+Result<void> Controller::take_over() {
+    if (!carry_over_) return {};
+    if (auto report = writer_->apply(plan_.desired); !report) return tl::unexpected(report.error());
+    if (auto carried = carry_over_->slots(*writer_); !carried) return carried;
+    carry_over_->counters(*writer_);
+    transitions_->follow_tables();
+    if (const auto lost = carry_over_->pins(*writer_))
+        spdlog::warn("{} pins found no place in the new tables: [limits] pins is too small for them", lost);
+    return {};
+}
+
+// What was pinned between the first look and the exchange of the program.
+void Controller::finish_take_over() {
+    if (!carry_over_) return;
+    if (auto waited = grace_->wait(); !waited) spdlog::warn("{}", waited.error().message);
+    carry_over_->pins(*writer_);
+    carry_over_.reset();
+    old_tables_.reset();
+}
+
 Result<void> Controller::publish() {
+    if (auto taken = take_over(); !taken) return taken;
     if (auto applied = apply(plan_); !applied) return applied;
     vitals_.begin();
     update_peers();
     // What tells tables that were filled from tables that were only made.
     if (auto r = writer_->set_config_digest(1); !r) return r;
     if (auto r = attach(); !r) return r;
+    finish_take_over();
     ports_->forget_adopted();
     published_ = true;
     if (auto r = begin_role(); !r) return r;

@@ -28,6 +28,7 @@
 #include "ctl/net/kernel_net.h"
 #include "ctl/plan/planner.h"
 #include "ctl/plan/vitals.h"
+#include "dataplane/tables/carry_over.h"
 #include "dataplane/tables/writer.h"
 #include "xdp/loader.h"
 
@@ -174,6 +175,8 @@ class Controller {
     std::vector<health::TargetSpec> wanted_checks(const plan::Plan& plan) const;
 
     Result<void> publish();
+    Result<void> take_over();
+    void finish_take_over();
     Result<void> attach();
     Result<xdp::Attachment> attach_device(const PortTable::Device& device);
     void follow_interfaces();
@@ -203,6 +206,9 @@ class Controller {
     int lock_fd_ = -1;
 
     std::unique_ptr<tables::Tables> tables_;
+    // Those that ours replace; gone once the program has ours.
+    std::unique_ptr<tables::Tables> old_tables_;
+    std::optional<tables::CarryOver> carry_over_;
     std::unique_ptr<tables::GracePeriod> grace_;
     std::optional<tables::TableWriter> writer_;
     std::unique_ptr<net::KernelNet> network_;

@@ -14,7 +14,10 @@
 #include "dataplane/core/reasons.h"
 
 #define FL_MAGIC 0x644c4646u /* "FFLd" */
-#define FL_ABI 3u            /* one up whenever anything in this file changes shape or meaning */
+#ifndef FL_ABI
+#define FL_ABI 4u /* one up whenever anything in this file, or in reasons.h, changes shape or meaning */
+#endif
+#define FL_ABI_CARRIED 3u /* the oldest whose tables new ones can take slots, pins and counters over from */
 
 #define FL_NAME_BYTES 64  /* of an entry in the name table, with the terminating zero */
 #define FL_MAX_PEERS 16   /* other balancers that meta can name; a fleet with local backends is smaller still */

@@ -159,10 +159,10 @@ std::string remedy(const fs::path& folder) {
            ", and start lbd again";
 }
 
-Result<void> check_meta(const fs::path& folder, const fl_meta& meta) {
+Result<void> check_meta(const fs::path& folder, const fl_meta& meta, std::uint32_t oldest_layout) {
     const auto where = "the tables in " + folder.string();
     if (meta.magic != FL_MAGIC) return fail(where + " are half made: start lbd, which makes them anew", EUCLEAN);
-    if (meta.abi != FL_ABI || meta.size != sizeof(fl_meta))
+    if (meta.abi < oldest_layout || meta.abi > FL_ABI || meta.size != sizeof(fl_meta))
         return fail(where + " have layout " + std::to_string(meta.abi) + ", this program knows layout " +
                         std::to_string(FL_ABI) + remedy(folder),
                     EPROTO);
@@ -292,7 +292,13 @@ Result<Tables> Tables::create_pinned(const fs::path& folder, const fl_limits& li
     return Tables(std::move(state));
 }
 
-Result<Tables> Tables::open_pinned(const fs::path& folder, Access access) {
+Result<Tables> Tables::open_pinned(const fs::path& folder, Access access) { return open(folder, access, FL_ABI); }
+
+Result<Tables> Tables::open_to_carry(const fs::path& folder) {
+    return open(folder, Access::kReadOnly, FL_ABI_CARRIED);
+}
+
+Result<Tables> Tables::open(const fs::path& folder, Access access, std::uint32_t oldest_layout) {
     std::error_code ignored;
     auto found = folder_state(folder);
     if (!found) return tl::unexpected(found.error());
@@ -302,7 +308,7 @@ Result<Tables> Tables::open_pinned(const fs::path& folder, Access access) {
         return fail("the tables in " + folder.string() + " are half made: start lbd, which makes them anew", EUCLEAN);
     auto meta = read_meta(folder);
     if (!meta) return tl::unexpected(meta.error());
-    if (auto sound = check_meta(folder, *meta); !sound) return tl::unexpected(sound.error());
+    if (auto sound = check_meta(folder, *meta, oldest_layout); !sound) return tl::unexpected(sound.error());
     auto state = std::make_unique<State>();
     state->pinned = true;
     state->access = access;

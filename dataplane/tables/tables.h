@@ -36,6 +36,10 @@ class Tables {
     // Error codes: ENOENT nothing there, EUCLEAN half made, EPROTO another layout (what to do is in the message).
     static Result<Tables> open_pinned(const std::filesystem::path& folder, Access access);
 
+    // Tables that new ones are to take over from (CarryOver), for reading alone: of any sizes, and of an older layout too
+    // where that has today's shape. Errors as of open_pinned().
+    static Result<Tables> open_to_carry(const std::filesystem::path& folder);
+
     // Unpins the tables (not what others pinned beside them) and removes the folder if it is then empty. A program or
     // process that still has them keeps them. Nothing there is not an error.
     static Result<void> remove_pinned(const std::filesystem::path& folder);
@@ -77,6 +81,7 @@ class Tables {
   private:
     struct State;
     explicit Tables(std::unique_ptr<State> state);
+    static Result<Tables> open(const std::filesystem::path& folder, Access access, std::uint32_t oldest_layout);
 
     template <typename T>
     View<T> view(fl_table table) const {
