@@ -58,6 +58,7 @@ struct EngineMetrics {
 };
 
 struct HaMetrics {
+    std::string group;
     bool active = false;  // by the role word: what is stale reads as standby
     std::uint64_t transitions = 0;
     std::uint64_t adverts_sent = 0;
@@ -73,7 +74,7 @@ struct MetricsInput {
     std::vector<CheckMetrics> checks;
     std::vector<TableMetrics> tables;
     std::vector<EngineMetrics> engines;
-    std::optional<HaMetrics> ha;                    // none without [ha]
+    std::vector<HaMetrics> ha;                      // none without [ha]
     std::optional<std::uint64_t> announced_routes;  // none unless announce = "route"
     std::vector<std::uint64_t> reasons;             // packets by enum fl_reason; missing ones are 0
     std::string version;

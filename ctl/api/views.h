@@ -62,9 +62,11 @@ struct HaChangeFacts {
     unsigned peer_priority = 0;
 };
 
+// Of one group.
 struct HaFacts {
     std::string mode;  // "vrrp", "external"
-    unsigned vrid = 0;
+    std::string name{};
+    unsigned vrid = 0;  // and its role word's number
     std::string state;  // "initialize", "backup", "active"
     unsigned priority = 0, configured_priority = 0;
     bool ready = false;     // all checks have spoken
@@ -102,7 +104,7 @@ struct ControllerFacts {
     std::vector<plan::PoolDecision> pools;
     std::map<std::pair<std::string, std::string>, BackendFacts> backends;  // by pool and name
     std::vector<PortFacts> ports;
-    std::optional<HaFacts> ha;
+    std::vector<HaFacts> ha;  // none without [ha]
     std::optional<AnnounceFacts> announce = std::nullopt;
 };
 

@@ -355,10 +355,17 @@ struct Command {
     BackendArguments backend;
     DecapArguments decap;
     ExplainArguments explain;
-    std::string file, interface, role;
+    std::string file, interface, role, group;
     bool all = false, watch = false, history = false;
     double interval = 1;
 };
+
+// A body, for one group where one is said.
+Json of_group(const Command& c, Json body) {
+    if (body.is_null()) body = Json::object();
+    if (!c.group.empty()) body["group"] = c.group;
+    return body;
+}
 
 void add_explain(CLI::App& app, ExplainArguments& arguments) {
     auto* from = app.add_option("source", arguments.from, "client as ADDRESS:PORT");
@@ -427,13 +434,16 @@ void add_changes(CLI::App& app, Command& c) {
     app.add_subcommand("reload", "read the config again and apply what changed")->callback([&c] {
         c.run = [&c](const Source& s) { return change(c.options, s, "/v1/reload", Json::object()); };
     });
-    app.add_subcommand("failover", "hand over to the other node, until that one dies")->callback([&c] {
-        c.run = [&c](const Source& s) { return change(c.options, s, "/v1/failover", Json::object()); };
-    });
+    auto* failover = app.add_subcommand("failover", "hand over to the other node, until that one dies");
+    failover->add_option("--group", c.group, "only this group of VIPs");
+    failover->callback(
+        [&c] { c.run = [&c](const Source& s) { return change(c.options, s, "/v1/failover", of_group(c, {})); }; });
     auto* role = app.add_subcommand("role", "with [ha] mode = \"external\": what the other program decided");
     role->add_option("role", c.role)->required()->check(CLI::IsMember({"active", "standby"}));
-    role->callback(
-        [&c] { c.run = [&c](const Source& s) { return change(c.options, s, "/v1/role", Json{{"role", c.role}}); }; });
+    role->add_option("--group", c.group, "only of this group of VIPs");
+    role->callback([&c] {
+        c.run = [&c](const Source& s) { return change(c.options, s, "/v1/role", of_group(c, {{"role", c.role}})); };
+    });
     auto* config = app.add_subcommand("config", "look at a config file")->require_subcommand(1);
     auto* check = config->add_subcommand("check", "say every error of a file");
     check->add_option("file", c.file)->required();

@@ -20,7 +20,7 @@ namespace {
 // Answers that the program makes itself, per CPU and second: plenty for people and scanners, too few to amplify.
 constexpr std::uint32_t kAnswersPerSecond = 10'000;
 constexpr std::chrono::seconds kTick{1};
-constexpr std::uint32_t kRole = 0;  // one role until VRRP brings more
+constexpr std::uint32_t kRole = 0;  // without HA; with it a group's is its VRID
 
 std::uint64_t realtime_ns() {
     return static_cast<std::uint64_t>(
@@ -251,16 +251,29 @@ Result<void> Controller::write_identity() {
     }
     if (!set) return set;
     if (auto r = writer_->set_answer_rate(kAnswersPerSecond); !r) return r;
-    // Without HA this node is active from the moment that its tables are published. With VRRP the role begins anew; what
-    // another program decided holds on.
-    if (config_.ha.mode == config::HaMode::kNone) return writer_->set_role(kRole, adopting_ ? UINT64_MAX : 0);
-    if (config_.ha.mode == config::HaMode::kExternal && adopting_) return {};
-    return writer_->set_role(kRole, 0);
+    return reset_roles();
 }
 
 // ---- High availability ----
 
-HaWorld Controller::ha_world() { return {config_, node_, network_->model(), &tables_->roles()[kRole]}; }
+HaWorld Controller::ha_world() { return {config_, node_, network_->model(), tables_->roles()}; }
+
+// Without HA this node is active from the moment that its tables are published. With VRRP roles begin anew; what another
+// program decided holds on. Words that no group has any more are cleared, so that none is active that gets one later.
+Result<void> Controller::reset_roles() {
+    std::set<std::uint32_t> kept;
+    if (adopting_ && config_.ha.mode == config::HaMode::kExternal)
+        for (const auto& group : config::groups_of(config_)) kept.insert(group.vrid);
+    if (adopting_ && config_.ha.mode == config::HaMode::kNone) {
+        kept.insert(kRole);
+        if (auto set = writer_->set_role(kRole, UINT64_MAX); !set) return set;
+    }
+    for (std::uint32_t role = 0; role < tables_->roles().size(); ++role) {
+        if (kept.contains(role)) continue;
+        if (auto cleared = writer_->set_role(role, 0); !cleared) return cleared;
+    }
+    return {};
+}
 
 Result<void> Controller::start_ha() {
     if (config_.ha.mode == config::HaMode::kNone) return {};
@@ -292,20 +305,25 @@ void Controller::follow_ha() {
 // A node that came back takes no mastership before all its checks have spoken.
 void Controller::track_ha() {
     if (!ha_) return;
-    HaCondition condition;
+    HaCondition node;
     for (const auto& interface : node_.interfaces) {
         const auto* link = network_->model().link(interface.name);
-        condition.interfaces_up &= link != nullptr && link->up();
+        node.interfaces_up &= link != nullptr && link->up();
     }
     const auto attached = [](const auto& attachment) { return attachment.mode != FL_ENGINE_NONE; };
-    condition.attached = published_ && std::all_of(attachments_.begin(), attachments_.end(), attached);
-    const auto eligible = [](const auto& decision) {
-        return std::any_of(decision.backends.begin(), decision.backends.end(),
-                           [](const auto& backend) { return backend.eligible; });
-    };
-    condition.backends = std::any_of(plan_.decisions.begin(), plan_.decisions.end(), eligible);
-    ha_->track(config_.ha, condition);
+    node.attached = published_ && std::all_of(attachments_.begin(), attachments_.end(), attached);
+    ha_->track(config_.ha, [&](const ha::HaGroup& group) {
+        return HaCondition{node.interfaces_up, node.attached, has_eligible_backend(group)};
+    });
     if (published_ && monitor_->all_reported()) ha_->set_ready();
+}
+
+bool Controller::has_eligible_backend(const ha::HaGroup& group) const {
+    std::set<std::string_view> pools;
+    for (const auto& service : config_.services)
+        if (std::binary_search(group.vips.begin(), group.vips.end(), service.vip)) pools.insert(service.pool);
+    return std::any_of(plan_.decisions.begin(), plan_.decisions.end(),
+                       [&](const auto& decision) { return pools.contains(decision.pool) && decision.eligible > 0; });
 }
 
 void Controller::wait_for_ha() {
@@ -347,9 +365,13 @@ void Controller::follow_routes() {
     if (!announcer_->on()) return;
     attached_ = all_attached();
     plan::AnnouncingNode node{.published = published_, .attached = attached_};
-    const bool active = !ha_ || ha::role_word(std::chrono::steady_clock::now()) <
-                                    tables::load_word(tables_->roles()[kRole].active_until_ns);
-    node.active = [&](const IpAddress&) { return active; };
+    node.active = [&](const IpAddress& vip) {
+        if (!ha_) return true;
+        const auto now = ha::role_word(std::chrono::steady_clock::now());
+        return std::any_of(plan_.desired.vips.begin(), plan_.desired.vips.end(), [&](const auto& desired) {
+            return desired.address == vip && now < tables::load_word(tables_->roles()[desired.role].active_until_ns);
+        });
+    };
     announcer_->follow(plan::decide_announcements(config_, plan_.decisions, node));
 }
 
@@ -759,15 +781,15 @@ Controller::ChangeResult Controller::set_weight(const std::string& pool, const s
     return override_changed(found->first);
 }
 
-Controller::ChangeResult Controller::fail_over() {
+Controller::ChangeResult Controller::fail_over(const std::string& group) {
     if (!ha_) return fail("there is no [ha] in the config", EINVAL);
-    if (auto done = ha_->give_up(); !done) return tl::unexpected(done.error());
+    if (auto done = ha_->give_up(group); !done) return tl::unexpected(done.error());
     return log_role();
 }
 
-Controller::ChangeResult Controller::set_role(bool active) {
+Controller::ChangeResult Controller::set_role(const std::string& group, bool active) {
     if (!ha_) return fail("there is no [ha] in the config", EINVAL);
-    if (auto done = ha_->set_external(active); !done) return tl::unexpected(done.error());
+    if (auto done = ha_->set_external(group, active); !done) return tl::unexpected(done.error());
     return log_role();
 }
 
@@ -862,7 +884,9 @@ ReloadResult Controller::reload() {
     drop_stale_overrides();
     want_destinations();
     update_peers();
-    node_.priority = (*config::choose_node(config_, options_.node, host_name()))->priority;
+    const auto* node = *config::choose_node(config_, options_.node, host_name());
+    node_.priority = node->priority;
+    node_.priorities = node->priorities;
     follow_ha();
     own_routes();
     follow_routes();

@@ -77,10 +77,10 @@ class Controller {
     ChangeResult set_drained(const std::string& pool, const std::string& backend, bool drained);
     ChangeResult set_weight(const std::string& pool, const std::string& backend, std::optional<std::uint32_t> weight);
 
-    // Hands mastership over until the other node dies.
-    ChangeResult fail_over();
-    // With mode = "external": what the other program decided.
-    ChangeResult set_role(bool active);
+    // Hands mastership of a group over until the other node dies; of all that this node is active for where it is empty.
+    ChangeResult fail_over(const std::string& group);
+    // With mode = "external": what the other program decided, for a group or, empty, for all.
+    ChangeResult set_role(const std::string& group, bool active);
 
     // Stops checking and, with HA, hands over; the data path runs on.
     void stop();
@@ -124,6 +124,8 @@ class Controller {
     HaWorld ha_world();
     void follow_ha();
     void track_ha();
+    bool has_eligible_backend(const ha::HaGroup& group) const;
+    Result<void> reset_roles();
     void wait_for_ha();
     std::vector<std::string> log_role();
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ctl/lbd/facts.h"
 
+#include <algorithm>
+
 #include "dataplane/tables/snapshot.h"
 
 namespace fairlead {
@@ -93,15 +95,14 @@ std::optional<api::AnnounceFacts> announce_facts(const Controller& controller) {
     return facts;
 }
 
-std::optional<api::HaFacts> ha_facts(const Controller& controller) {
-    if (!controller.ha() || !controller.ha()->configured()) return std::nullopt;
-    const auto status = controller.ha()->status();
+api::HaFacts group_facts(const Controller& controller, const ha::HaGroup& group, const ha::HaGroupStatus& status) {
     api::HaFacts facts;
     facts.mode = config::to_string(controller.config().ha.mode);
+    facts.name = status.name;
     facts.vrid = status.vrid;
     facts.state = ha::to_string(status.state);
     facts.priority = status.priority;
-    facts.configured_priority = controller.node().priority.value_or(controller.config().ha.priority);
+    facts.configured_priority = group.settings.priority;
     facts.ready = status.ready;
     facts.fault = status.tracking.fault;
     facts.released = status.released;
@@ -120,6 +121,15 @@ std::optional<api::HaFacts> ha_facts(const Controller& controller) {
         facts.refused.emplace_back(ha::to_string(static_cast<ha::AdvertRefusal>(i)), status.refused.at(i));
     for (auto n = status.changes; n > 0 && status.changes - n < ha::kHaHistory; --n)
         facts.history.push_back(change_facts(status.history.at((n - 1) % ha::kHaHistory)));
+    return facts;
+}
+
+std::vector<api::HaFacts> ha_facts(const Controller& controller) {
+    std::vector<api::HaFacts> facts;
+    if (!controller.ha()) return facts;
+    const auto& groups = controller.ha()->groups();
+    const auto status = controller.ha()->status();
+    for (std::size_t i = 0; i < groups.size(); ++i) facts.push_back(group_facts(controller, groups[i], status.at(i)));
     return facts;
 }
 }  // namespace
@@ -165,12 +175,12 @@ api::MetricsInput metrics_input(const Controller& controller) {
     for (const auto& port : controller.attachments())
         input.engines.push_back({port.ifname, std::string(api::to_string(port.mode))});
     for (const auto& counts : snapshot.reasons) input.reasons.push_back(counts.packets);
-    if (const auto ha = ha_facts(controller)) {
-        bool active = false;
-        const auto now = ha::role_word(std::chrono::steady_clock::now());
-        for (const auto& vip : snapshot.vips) active |= now < vip.active_until_ns;
-        input.ha = {active,           ha->transitions,           ha->adverts_sent, ha->adverts_received,
-                    ha->split_brains, ha->peer_addresses_differ, ha->refused};
+    const auto now = ha::role_word(std::chrono::steady_clock::now());
+    for (const auto& ha : ha_facts(controller)) {
+        const auto active_by_it = [&](const auto& vip) { return vip.role == ha.vrid && now < vip.active_until_ns; };
+        input.ha.push_back({ha.name, std::any_of(snapshot.vips.begin(), snapshot.vips.end(), active_by_it),
+                            ha.transitions, ha.adverts_sent, ha.adverts_received, ha.split_brains,
+                            ha.peer_addresses_differ, ha.refused});
     }
     if (controller.announcer().on()) input.announced_routes = controller.announcer().announced();
     input.version = FAIRLEAD_VERSION;

@@ -37,6 +37,37 @@ def active(lbd):
     return lbd.lbctl_json("status")["role"]["active"]
 
 
+TWO_GROUPS = HA + '[[ha.group]]\nname = "second"\nvrid = 52\nvips = ["192.0.2.20"]\n'
+SECOND_VIP = "192.0.2.20"
+
+
+def two_groups(bench, head=TWO_GROUPS, nodes=None):
+    """Two VIPs, of a group each: the Master is to be active for the first, the Slave for the second."""
+    lab = bench.served(topology="on-master", families=(4,), start=False, head=head,
+                       services=[{}, {"name": "second", "vip": SECOND_VIP}],
+                       nodes=nodes or {"master": {"priority": {"default": 150, "second": 50}},
+                                       "slave": {"priority": {"default": 50, "second": 150}}})
+    for name in lab.lbds:
+        lab.nodes[name].run("ip", "addr", "add", f"{SECOND_VIP}/32", "dev", "lo")
+    key = lab.folder / "hash.key"
+    key.write_text("00112233445566778899aabbccddeeff\n")
+    key.chmod(0o600)
+    for lbd in lab.lbds.values():
+        lbd.start()
+    for lbd in lab.lbds.values():
+        lbd.wait_up(master=True, slave=True)
+    return lab
+
+
+def active_groups(lbd):
+    return {group["name"] for group in ha(lbd)["groups"] if group["active"]}
+
+
+def wait_groups(lab, **expected):
+    wait_for(lambda: all(active_groups(lab.lbds[name]) == groups for name, groups in expected.items()),
+             f"{expected}; now { {name: active_groups(lab.lbds[name]) for name in expected} }")
+
+
 def wait_active(lab, name):
     other = "slave" if name == "master" else "master"
     wait_for(lambda: active(lab.lbds[name]) and not active(lab.lbds[other]), f"{name} to be the active one")
@@ -121,6 +152,72 @@ def test_external_mode(bench):
     master.lbctl("role", "active")
     wait_active(lab, "master")
     assert master.lbctl("failover", check=False).returncode == 1
+
+
+def test_two_groups_each_active_on_a_node(bench):
+    """Active-active; one node dies, the other takes both."""
+    lab = two_groups(bench)
+    master, slave = lab.lbds["master"], lab.lbds["slave"]
+    wait_groups(lab, master={"default"}, slave={"second"})
+    for vip, node in ((VIP4, lab.master), (SECOND_VIP, lab.slave)):
+        assert curl(lab.client, vip) == "master"
+        assert neighbour(lab.client, vip) == node.mac
+    assert master.metrics().total("ha_role", group="default") == 1
+    assert master.metrics().total("ha_role", group="second") == 0
+    assert not any(group["adverts"]["refused"]["vrid"] for group in ha(master)["groups"])
+    text = master.lbctl("status").stdout
+    assert f"group default ({VIP4}): active since" in text and f"group second ({SECOND_VIP}): not active" in text
+
+    # A failover of one group leaves the other alone; the operator on the other node gives it back.
+    assert master.lbctl("failover", "--group", "second", check=False).returncode == 1
+    assert master.lbctl("failover", "--group", "third", check=False).returncode == 1
+    master.lbctl("failover", "--group", "default")
+    wait_groups(lab, master=set(), slave={"default", "second"})
+    slave.lbctl("failover", "--group", "default")
+    wait_groups(lab, master={"default"}, slave={"second"})
+
+    slave.process.kill()
+    lab.cut_link(lab.slave)
+    wait_groups(lab, master={"default", "second"})
+    wait_for(lambda: neighbour(lab.client, SECOND_VIP) == lab.master.mac, "the client to know the master")
+    wait_for(lambda: curl(lab.client, SECOND_VIP, check=False) == "master", "an answer")
+    assert "no advert for the down interval" in master.lbctl("ha", "history").stdout
+
+
+def test_a_reload_moves_a_vip_to_another_group(bench):
+    lab = two_groups(bench)
+    wait_groups(lab, master={"default"}, slave={"second"})
+    third = "192.0.2.30"
+    for lbd in lab.lbds.values():
+        text = lbd.config_file.read_text()
+        text += f'[[service]]\nname = "third"\nvip = "{third}"\nports = [80]\npool = "web"\n'
+        lbd.write_config(text)
+        lbd.node.run("ip", "addr", "add", f"{third}/32", "dev", "lo")
+        assert f"vip {third} added" in lbd.lbctl("reload").stdout
+    wait_for(lambda: curl(lab.client, third, check=False) == "master", "the new VIP")
+    assert neighbour(lab.client, third) == lab.master.mac  # of the default group
+    for lbd in lab.lbds.values():
+        lbd.write_config(lbd.config_file.read_text().replace(f'["{SECOND_VIP}"]', f'["{SECOND_VIP}", "{third}"]'))
+        assert "vrid 51 -> 52" in lbd.lbctl("config", "diff", lbd.config_file, check=False).stdout
+        lbd.lbctl("reload")
+    wait_for(lambda: neighbour(lab.client, third) == lab.slave.mac, "the client to know the slave")
+    assert curl(lab.client, third) == "master"
+    wait_groups(lab, master={"default"}, slave={"second"})
+
+
+def test_external_groups_are_adopted(bench):
+    """What another program decided, for each group by itself, outlives lbd."""
+    lab = two_groups(bench, head='[ha]\nmode = "external"\n' + TWO_GROUPS.split("\n", 4)[4], nodes={"master": {}})
+    master = lab.lbds["master"]
+    assert active_groups(master) == set()
+    master.lbctl("role", "active", "--group", "second")
+    wait_groups(lab, master={"second"})
+    master.process.kill()
+    master.start()
+    wait_groups(lab, master={"second"})
+    assert curl(lab.client, SECOND_VIP) == "master" and curl(lab.client, VIP4, check=False, max_time=1) is None
+    master.lbctl("role", "active")
+    wait_groups(lab, master={"default", "second"})
 
 
 def test_needs_the_hash_key(bench):

@@ -105,13 +105,17 @@ TEST(Metrics, AnnouncedRoutesAreThereOnlyWhereTheyAreKept) {
 TEST(Metrics, HaIsThereOnlyWithHa) {
     MetricsInput input;
     EXPECT_EQ(render_metrics(input).find("fairlead_ha_"), std::string::npos);
-    input.ha = HaMetrics{true, 3, 100, 50, 1, true, {{"ttl", 0}, {"vrid", 9}}};
+    input.ha = {{"default", true, 3, 100, 50, 1, true, {{"ttl", 0}, {"vrid", 9}}},
+                {"second", false, 1, 0, 70, 0, false, {{"ttl", 1}, {"vrid", 0}}}};
     const auto text = render_metrics(input);
     for (const char* line :
-         {"fairlead_ha_role 1", "fairlead_ha_transitions_total 3", "fairlead_ha_adverts_sent_total 100",
-          "fairlead_ha_adverts_received_total 50", "fairlead_ha_adverts_rejected_total{reason=\"ttl\"} 0",
-          "fairlead_ha_adverts_rejected_total{reason=\"vrid\"} 9", "fairlead_ha_split_brain_total 1",
-          "fairlead_ha_peer_differs 1"})
+         {R"(fairlead_ha_role{group="default"} 1)", R"(fairlead_ha_role{group="second"} 0)",
+          R"(fairlead_ha_transitions_total{group="default"} 3)",
+          R"(fairlead_ha_adverts_sent_total{group="default"} 100)",
+          R"(fairlead_ha_adverts_received_total{group="second"} 70)",
+          R"(fairlead_ha_adverts_rejected_total{group="second",reason="ttl"} 1)",
+          R"(fairlead_ha_adverts_rejected_total{group="default",reason="vrid"} 9)",
+          R"(fairlead_ha_split_brain_total{group="default"} 1)", R"(fairlead_ha_peer_differs{group="default"} 1)"})
         EXPECT_TRUE(has_line(text, line)) << line;
 }
 

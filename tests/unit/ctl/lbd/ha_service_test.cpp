@@ -22,9 +22,9 @@ TEST(HaService, WithoutAnInterfaceThereIsNoGroupYet) {
     config::Node node;
     node.interfaces = {{.name = "eth0"}};
     const net::NetlinkModel network;
-    const auto group = make_ha_group({config, node, network, nullptr});
-    ASSERT_FALSE(group);
-    EXPECT_EQ(group.error().code, ENODEV);
+    const auto groups = make_ha_groups({config, node, network, {}});
+    ASSERT_FALSE(groups);
+    EXPECT_EQ(groups.error().code, ENODEV);
 }
 
 TEST(HaService, ChangesAreDescribedForTheLog) {
