@@ -8,8 +8,8 @@ namespace fairlead::config {
 namespace {
 
 const KeyList kHaKeys = {
-    .known = {"mode", "vrid", "priority", "advert_interval", "preempt", "preempt_delay", "peers", "announce", "track",
-              "group"},
+    .known = {"mode", "vrid", "priority", "advert_interval", "preempt", "preempt_delay", "peers", "announce", "route",
+              "track", "group"},
     .reserved = {},
     .elsewhere = {},
 };
