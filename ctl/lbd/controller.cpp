@@ -372,14 +372,16 @@ void Controller::follow_routes() {
             return desired.address == vip && now < tables::load_word(tables_->roles()[desired.role].active_until_ns);
         });
     };
-    announcer_->follow(plan::decide_announcements(config_, plan_.decisions, node));
+    auto decided = plan::decide_announcements(config_, plan_.decisions, node);
+    settling_.apply(decided, std::chrono::steady_clock::now());
+    announcer_->follow(std::move(decided));
 }
 
 // What comes without a word: a program that is taken off, a role that runs out, a route that somebody removed.
 void Controller::check_routes() {
     if (!announcer_->on()) return;
     if (std::exchange(routes_changed_, false) || announcer_->failing()) announcer_->refresh();
-    if (ha_ || attached_ != all_attached()) follow_routes();
+    if (ha_ || settling_.pending() || attached_ != all_attached()) follow_routes();
 }
 
 // Drains and verdicts that the pinned tables remember.

@@ -179,6 +179,7 @@ class Controller {
     std::vector<xdp::Attachment> attachments_;  // of ports_->devices(), by number
     std::unique_ptr<HaService> ha_;
     std::optional<RouteAnnouncer> announcer_;
+    plan::Settling settling_;
     bool attached_ = false;        // the program is on every interface, as last looked
     bool routes_changed_ = false;  // some route of the kernel, since routes were last looked at
 
