@@ -373,7 +373,7 @@ void Controller::follow_routes() {
         });
     };
     auto decided = plan::decide_announcements(config_, plan_.decisions, node);
-    settling_.apply(decided, std::chrono::steady_clock::now());
+    if (published_) settling_.apply(decided, std::chrono::steady_clock::now());
     announcer_->follow(std::move(decided));
 }
 

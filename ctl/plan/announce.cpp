@@ -72,7 +72,6 @@ void Settling::apply(std::vector<VipAnnouncement>& decided, TimePoint now) {
     pending_ = false;
     for (auto& vip : decided) {
         const auto before = returning_.find(vip.vip);
-        if (vip.announced == Announced::kAsBefore) continue;  // nothing is known yet
         if (!vip.served) {
             returning[vip.vip] = std::nullopt;
             continue;

@@ -55,8 +55,8 @@ class Settling {
   public:
     using TimePoint = std::chrono::steady_clock::time_point;
 
-    // Of each VIP that had no backend when last decided, and was not announced since: kYes becomes kNo until it has had
-    // one for `settle`.
+    // Of a node that has published: before, a VIP without a backend is only one that is not known yet. Of each VIP that
+    // had no backend when last decided, and was not announced since, kYes becomes kNo until it has had one for `settle`.
     void apply(std::vector<VipAnnouncement>& decided, TimePoint now);
     // Some VIP is held back: apply() is to be called again after a while.
     bool pending() const { return pending_; }

@@ -81,6 +81,20 @@ def test_routes_follow_the_backends(bench):
     wait_routes(lab.lb, BOTH)
 
 
+def test_a_first_start_waits_for_first_results_alone(bench):
+    """Only what returns is held back, here for 20 s."""
+    lab = bench.served(families=(4,), head=ROUTE, check={"interval": "10s"})
+    wait_routes(lab.lb, {VIP4}, timeout=8)
+    lab.lbd.lbctl("drain", "master")
+    assert routes(lab.lb) == {VIP4}  # the slave stands by
+    lab.lbd.lbctl("drain", "slave")
+    wait_routes(lab.lb, set())
+    lab.lbd.lbctl("undrain", "slave")
+    assert routes(lab.lb) == set()
+    is_announced, reason = announced(lab.lbd)[VIP4]
+    assert not is_announced and "waits for others, at most 20" in reason
+
+
 def monitor_sees(node, monitor):
     """Whether the monitor of routes sees what happens in lbd's table."""
     for change in ("add", "del"):
