@@ -124,13 +124,13 @@ Announced settled(Settling& settling, VipAnnouncement vip, std::chrono::millisec
     return decided[0].announced;
 }
 
-TEST(Settling, WhatIsServedFromTheFirstIsNotHeldBack) {
+TEST(AnnounceSettling, WhatIsServedFromTheFirstIsNotHeldBack) {
     Settling settling;
     EXPECT_EQ(settled(settling, web(true), 0ms), kYes);
     EXPECT_FALSE(settling.pending());
 }
 
-TEST(Settling, HoldsBackWhatReturns) {
+TEST(AnnounceSettling, HoldsBackWhatReturns) {
     Settling settling;
     EXPECT_EQ(settled(settling, web(true), 0ms), kYes);
     EXPECT_EQ(settled(settling, web(false), 10ms), kNo);
@@ -143,7 +143,7 @@ TEST(Settling, HoldsBackWhatReturns) {
     EXPECT_EQ(settled(settling, web(true), 5501ms), kYes) << "and once only";
 }
 
-TEST(Settling, BeginsAnewWithEachFailure) {
+TEST(AnnounceSettling, BeginsAnewWithEachFailure) {
     Settling settling;
     EXPECT_EQ(settled(settling, web(false), 0ms), kNo);
     EXPECT_EQ(settled(settling, web(true), 100ms), kNo);
@@ -153,7 +153,7 @@ TEST(Settling, BeginsAnewWithEachFailure) {
     EXPECT_EQ(settled(settling, web(true), 1100ms), kYes);
 }
 
-TEST(Settling, RunsOnWhereTheNodeIsNotToAnnounce) {
+TEST(AnnounceSettling, RunsOnWhereTheNodeIsNotToAnnounce) {
     Settling settling;
     auto standby = web(true);
     standby.announced = kNo;
@@ -163,7 +163,7 @@ TEST(Settling, RunsOnWhereTheNodeIsNotToAnnounce) {
     EXPECT_EQ(settled(settling, web(true), 600ms), kYes);
 }
 
-TEST(Settling, WithoutChecksThereIsNothingToWaitFor) {
+TEST(AnnounceSettling, WithoutChecksThereIsNothingToWaitFor) {
     Settling settling;
     auto vip = web(true);
     vip.settle = 0ms;
