@@ -178,6 +178,22 @@ void add_routes(Page& page, const std::optional<std::uint64_t>& announced) {
     page.sample({}, *announced);
 }
 
+void add_hello(Page& page, const std::optional<HelloMetrics>& hello) {
+    if (!hello) return;
+    page.gauge("ha_config_differs", "Whether another node has another config, hash key or table layout than this one.");
+    page.sample({}, hello->differs ? 1.0 : 0.0);
+    page.gauge("ha_nodes_heard", "Other nodes whose hellos came within the last 10 seconds.");
+    page.sample({}, hello->nodes);
+    page.counter("ha_hellos_sent_total", "Hellos sent to other nodes.");
+    page.sample({}, hello->sent);
+    page.counter("ha_hellos_received_total", "Hellos received and believed.");
+    page.sample({}, hello->received);
+    page.counter("ha_hellos_rejected_total", "Hellos received and not believed, by reason.");
+    for (const auto& [reason, count] : hello->rejected) {
+        page.sample({{"reason", reason}}, count);
+    }
+}
+
 void add_infos(Page& page, const MetricsInput& input) {
     page.gauge("engine_info", "The engine that runs on the interface; always 1.");
     for (const EngineMetrics& row : input.engines) {
@@ -198,6 +214,7 @@ std::string render_metrics(const MetricsInput& input) {
     add_tables(page, input.tables);
     add_ha(page, input.ha);
     add_routes(page, input.announced_routes);
+    add_hello(page, input.hello);
     add_infos(page, input);
     return page.text();
 }

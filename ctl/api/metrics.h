@@ -68,6 +68,14 @@ struct HaMetrics {
     std::vector<std::pair<std::string, std::uint64_t>> rejected;  // adverts, by reason
 };
 
+struct HelloMetrics {
+    std::uint64_t nodes = 0;  // other nodes that were heard of late
+    bool differs = false;     // one of them has another config, hash key or table layout
+    std::uint64_t sent = 0;
+    std::uint64_t received = 0;
+    std::vector<std::pair<std::string, std::uint64_t>> rejected;  // by reason
+};
+
 struct MetricsInput {
     std::vector<ServiceMetrics> services;
     std::vector<BackendMetrics> backends;
@@ -75,6 +83,7 @@ struct MetricsInput {
     std::vector<TableMetrics> tables;
     std::vector<EngineMetrics> engines;
     std::vector<HaMetrics> ha;                      // none without [ha]
+    std::optional<HelloMetrics> hello;              // as well
     std::optional<std::uint64_t> announced_routes;  // none unless announce = "route"
     std::vector<std::uint64_t> reasons;             // packets by enum fl_reason; missing ones are 0
     std::string version;

@@ -128,6 +128,18 @@ Json announce_json(const ControllerFacts* facts) {
     return json;
 }
 
+// Null without HA or lbd.
+Json nodes_json(const ControllerFacts* facts) {
+    if (!facts || !facts->hello) return nullptr;
+    Json nodes = Json::array();
+    for (const auto& node : facts->hello->nodes)
+        nodes.push_back({{"name", node.name},
+                         {"address", node.address},
+                         {"last_hello", rfc3339(node.last_hello)},
+                         {"differs", node.differs}});
+    return nodes;
+}
+
 std::string mac_text(std::uint64_t word) {
     MacAddress mac;
     for (std::size_t i = 0; i < mac.bytes.size(); ++i) mac.bytes[i] = static_cast<std::uint8_t>(word >> (8 * i));
@@ -276,6 +288,7 @@ Json status_view(const std::string& instance, const tables::Tables& tables, cons
                                   {"reload_error", facts->reload_error ? Json(*facts->reload_error) : Json()}}
                            : Json();
     json["role"] = role_json(snapshot, facts);
+    json["nodes"] = nodes_json(facts);
     json["announce"] = announce_json(facts);
     json["serving"] = serving_json(snapshot, facts);
     json["ports"] = Json::array();
@@ -320,6 +333,14 @@ Json ha_group_json(const HaFacts& ha, const RoleState& state) {
     for (const auto& change : ha.history) json["history"].push_back(change_json(change));
     return json;
 }
+Json hellos_json(const HelloFacts& hello) {
+    std::array<char, 17> digest{};
+    std::snprintf(digest.data(), digest.size(), "%016llx", static_cast<unsigned long long>(hello.config_digest));
+    Json json{{"config_digest", digest.data()}, {"sent", hello.sent}, {"received", hello.received}};
+    json["refused"] = Json::object();
+    for (const auto& [reason, count] : hello.refused) json["refused"][reason] = count;
+    return json;
+}
 }  // namespace
 
 // The first group's members stand beside the list of all: most nodes have one.
@@ -330,6 +351,8 @@ Json ha_view(const tables::Snapshot& snapshot, const ControllerFacts* facts) {
     for (const auto& ha : facts->ha) groups.push_back(ha_group_json(ha, states[ha.vrid]));
     Json json = groups.front();
     json["groups"] = std::move(groups);
+    json["nodes"] = nodes_json(facts);
+    json["hellos"] = hellos_json(facts->hello.value_or(HelloFacts{}));
     return {{"ha", std::move(json)}};
 }
 

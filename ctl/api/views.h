@@ -93,6 +93,20 @@ struct AnnounceFacts {
     std::vector<VipAnnouncementFacts> vips;
 };
 
+// What another node's lbd says of itself.
+struct HaNodeFacts {
+    std::string name, address;
+    WallTime last_hello;
+    std::vector<std::string> differs;  // what must be alike and is not: "config", "hash key", "table layout"
+};
+
+struct HelloFacts {
+    std::uint64_t config_digest = 0;
+    std::vector<HaNodeFacts> nodes;
+    std::uint64_t sent = 0, received = 0;
+    std::vector<std::pair<std::string, std::uint64_t>> refused;  // by reason, zeroes too
+};
+
 // What only a live controller knows.
 struct ControllerFacts {
     std::string state;  // "starting", "running"
@@ -104,7 +118,8 @@ struct ControllerFacts {
     std::vector<plan::PoolDecision> pools;
     std::map<std::pair<std::string, std::string>, BackendFacts> backends;  // by pool and name
     std::vector<PortFacts> ports;
-    std::vector<HaFacts> ha;  // none without [ha]
+    std::vector<HaFacts> ha;          // none without [ha]
+    std::optional<HelloFacts> hello;  // as well
     std::optional<AnnounceFacts> announce = std::nullopt;
 };
 

@@ -157,6 +157,7 @@ struct Ha {
     bool preempt = true;
     Milliseconds preempt_delay{0};
     std::vector<IpAddress> peers = {};       // adverts go to these; empty: by multicast
+    std::uint16_t hello_port = 9436;         // UDP, host order; 0: no hellos
     HaPenalty track_interface = {0, true};   // an interface of the node is down
     HaPenalty track_engine = {0, true};      // the data path is not attached
     HaPenalty track_backends = {50, false};  // no pool of the group has an eligible backend

@@ -9,14 +9,14 @@ namespace {
 
 const KeyList kHaKeys = {
     .known = {"mode", "vrid", "priority", "advert_interval", "preempt", "preempt_delay", "peers", "announce", "route",
-              "track", "group"},
+              "track", "group", "hello_port"},
     .reserved = {},
     .elsewhere = {},
 };
 const KeyList kGroupKeys = {
     .known = {"name", "vrid", "vips", "priority", "advert_interval", "preempt", "preempt_delay"},
     .reserved = {},
-    .elsewhere = {{"mode", "[ha]"}, {"peers", "[ha]"}, {"announce", "[ha]"}, {"track", "[ha]"}},
+    .elsewhere = {{"mode", "[ha]"}, {"peers", "[ha]"}, {"hello_port", "[ha]"}, {"announce", "[ha]"}, {"track", "[ha]"}},
 };
 const KeyList kRouteKeys = {.known = {"table", "protocol", "on_stop"}, .reserved = {}, .elsewhere = {}};
 const KeyList kTrackKeys = {.known = {"interface", "engine", "backends"}, .reserved = {}, .elsewhere = {}};
@@ -187,6 +187,8 @@ void decode_ha(const TableReader& top, Ha& ha, HaDraft& draft) {
         draft.groups.push_back(decode_group(top.report(), *group, ha));
     decode_peers(reader, ha.peers);
     if (const auto announce = reader.choice<Announce>("announce", kAnnouncements)) ha.announce = announce->value;
+    if (const auto port = reader.integer("hello_port", {0, 65535}))
+        ha.hello_port = static_cast<std::uint16_t>(port->value);
     decode_routes(reader, ha);
     decode_track(reader, ha);
 }

@@ -135,6 +135,7 @@ void diff_ha(Lines& lines, const Config& before, const Config& after) {
     const auto peers = [](const Ha& ha) { return joined(ha.peers, [](const auto& peer) { return peer.to_string(); }); };
     add_change(lines, "[ha] mode", std::string(to_string(old.mode)), std::string(to_string(now.mode)));
     add_change(lines, "[ha] peers", peers(old), peers(now));
+    add_change(lines, "[ha] hello_port", std::to_string(old.hello_port), std::to_string(now.hello_port));
     add_change(lines, "[ha] track interface", text_of(old.track_interface), text_of(now.track_interface));
     add_change(lines, "[ha] track engine", text_of(old.track_engine), text_of(now.track_engine));
     add_change(lines, "[ha] track backends", text_of(old.track_backends), text_of(now.track_backends));

@@ -355,14 +355,13 @@ struct Command {
     BackendArguments backend;
     DecapArguments decap;
     ExplainArguments explain;
-    std::string file, interface, role, group;
+    std::string file, interface, role, group, to;
     bool all = false, watch = false, history = false;
     double interval = 1;
 };
 
 // A body, for one group where one is said.
 Json of_group(const Command& c, Json body) {
-    if (body.is_null()) body = Json::object();
     if (!c.group.empty()) body["group"] = c.group;
     return body;
 }
@@ -436,8 +435,14 @@ void add_changes(CLI::App& app, Command& c) {
     });
     auto* failover = app.add_subcommand("failover", "hand over to the other node, until that one dies");
     failover->add_option("--group", c.group, "only this group of VIPs");
-    failover->callback(
-        [&c] { c.run = [&c](const Source& s) { return change(c.options, s, "/v1/failover", of_group(c, {})); }; });
+    failover->add_option("--to", c.to, "to this node, or not at all");
+    failover->callback([&c] {
+        c.run = [&c](const Source& s) {
+            auto body = of_group(c, Json::object());
+            if (!c.to.empty()) body["to"] = c.to;
+            return change(c.options, s, "/v1/failover", body);
+        };
+    });
     auto* role = app.add_subcommand("role", "with [ha] mode = \"external\": what the other program decided");
     role->add_option("role", c.role)->required()->check(CLI::IsMember({"active", "standby"}));
     role->add_option("--group", c.group, "only of this group of VIPs");

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -101,6 +102,11 @@ std::string serving_line(const Json& serving) {
            (serving["all_down"] == 0 ? "all up" : cell(serving["all_down"]) + " ALL DOWN");
 }
 
+std::string upper(std::string text) {
+    for (auto& c : text) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    return text;
+}
+
 // The first few: there may be thousands.
 std::string vips_text(const Json& vips) {
     constexpr std::size_t kShown = 3;
@@ -159,6 +165,18 @@ std::string announce_lines(const Json& announce) {
     return text;
 }
 
+// The other nodes, a line each; what differs cannot be overlooked.
+std::string node_lines(const Json& nodes) {
+    std::string text;
+    for (const auto& node : nodes) {
+        text += std::string(text.empty() ? "nodes       " : "            ") + cell(node["name"]) + " at " +
+                cell(node["address"]) + ", last heard " + cell(node["last_hello"]);
+        for (const auto& what : node["differs"]) text += ", HAS ANOTHER " + upper(what.get<std::string>());
+        text += node["differs"].empty() ? ", same config\n" : "\n";
+    }
+    return text;
+}
+
 std::string status_head(const Json& s) {
     std::string text = "instance    " + cell(s["instance"]) + (s["node"].is_null() ? "" : ", node " + cell(s["node"])) +
                        ", Fairlead " + cell(s["version"]) + "\n";
@@ -169,6 +187,7 @@ std::string status_head(const Json& s) {
             text += "            LAST RELOAD REFUSED: " + cell(s["config"]["reload_error"]) + "\n";
     }
     text += role_lines(s["role"]);
+    if (s.contains("nodes")) text += node_lines(s["nodes"]);
     if (s.contains("announce") && !s["announce"].is_null()) text += announce_lines(s["announce"]);
     const auto& ports = s["ports"];
     if (std::none_of(ports.begin(), ports.end(), [](const Json& port) { return port["attached"].get<bool>(); }))
@@ -316,12 +335,16 @@ std::string print_ha(const Json& view, bool history) {
     if (ha.is_null()) return "no HA configured, or lbd is not there\n";
     const auto groups = groups_of(ha);
     if (history) return print_ha_history(groups);
-    if (groups.size() == 1) return print_ha_group(groups.front());
     std::string text;
-    for (const auto& group : groups)
-        text += (text.empty() ? "" : "\n") + ("group       " + cell(group["name"])) + ": " + vips_text(group["vips"]) +
-                "\n" + print_ha_group(group);
-    return text;
+    for (const auto& group : groups) {
+        if (groups.size() > 1)
+            text += (text.empty() ? "" : "\n") + ("group       " + cell(group["name"])) + ": " +
+                    vips_text(group["vips"]) + "\n";
+        text += print_ha_group(group);
+    }
+    if (!ha.contains("nodes")) return text;
+    const auto nodes = node_lines(ha["nodes"]);
+    return text + (groups.size() > 1 ? "\n" : "") + (nodes.empty() ? "nodes       none heard\n" : nodes);
 }
 
 std::string print_services(const Json& json) {

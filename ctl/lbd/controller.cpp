@@ -12,7 +12,9 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "ctl/lbd/hash_key.h"
+#include "ctl/lbd/hello_service.h"
 #include "ctl/lbd/log.h"
+#include "ctl/plan/shared_digest.h"
 #include "dataplane/tables/snapshot.h"
 
 namespace fairlead {
@@ -58,9 +60,10 @@ xdp::Mode mode_of(config::Engine engine) {
 }  // namespace
 
 struct Controller::Io {
-    explicit Io(boost::asio::io_context& io) : netlink(io), ha(io), tick(io), tracking(io) {}
+    explicit Io(boost::asio::io_context& io) : netlink(io), ha(io), hello(io), tick(io), tracking(io) {}
     boost::asio::posix::stream_descriptor netlink;
     boost::asio::posix::stream_descriptor ha;
+    HelloService hello;
     boost::asio::steady_timer tick;
     boost::asio::steady_timer tracking;
     std::unique_ptr<net::NextHopTracker> tracker;
@@ -102,6 +105,7 @@ Result<void> Controller::start() {
     adopt_run_time_state();
     monitor_ = std::make_unique<health::HealthMonitor>(io_);
     plan_ = plan::make_plan(config_, node_view(), {}, overrides_);
+    shared_digest_ = plan::shared_digest(config_);
     watch_network();
     start_checks();
     plan_ = plan::make_plan(config_, node_view(), health_view(), overrides_);
@@ -300,6 +304,23 @@ void Controller::follow_ha() {
     if (!ha_) return;
     if (auto followed = ha_->follow(ha_world()); !followed) spdlog::warn("HA: {}", followed.error().message);
     track_ha();
+    follow_hello();
+}
+
+const HelloService& Controller::hello() const { return asio_->hello; }
+
+// Where adverts leave; to the configured peers, or to the nodes that are known otherwise.
+void Controller::follow_hello() {
+    if (!ha_ || ha_->groups().empty() || config_.ha.hello_port == 0) return asio_->hello.close();
+    const auto& socket = ha_->groups().front().socket;
+    asio_->hello.follow({socket.interface, socket.ifindex, socket.source, config_.ha.hello_port});
+    ha::Hello own{false, FL_ABI, tables_->meta().hash_key_id, shared_digest_, node_.name, {}};
+    ha::HelloScope scope{socket.source, socket.peers, peer_addresses()};
+    for (const auto& group : ha_->status()) {
+        own.groups.push_back({group.vrid, group.state, group.priority, group.ready && !group.tracking.fault});
+        if (group.peer) scope.neighbours.push_back(group.peer->address);
+    }
+    asio_->hello.speak(std::move(own), std::move(scope));
 }
 
 // A node that came back takes no mastership before all its checks have spoken.
@@ -722,6 +743,7 @@ void Controller::tick() {
     if (auto collected = writer_->collect(); !collected) spdlog::debug("{}", collected.error().message);
     track_ha();
     check_routes();
+    follow_hello();
     asio_->tick.expires_after(kTick);
     asio_->tick.async_wait([this](const boost::system::error_code& error) {
         if (!error) tick();
@@ -732,6 +754,7 @@ void Controller::stop() {
     if (ha_) {
         ha_->stop();  // first: the other node waits for it
         asio_->ha.cancel();
+        asio_->hello.close();
     }
     if (config_.ha.routes.on_stop == config::OnStop::kWithdraw) announcer_->withdraw_all();
     monitor_->stop();
@@ -783,8 +806,22 @@ Controller::ChangeResult Controller::set_weight(const std::string& pool, const s
     return override_changed(found->first);
 }
 
-Controller::ChangeResult Controller::fail_over(const std::string& group) {
+// Who takes over is decided by VRRP, not by us: all that can be done is to refuse where it would be another.
+Result<void> Controller::check_takeover(const std::string& group, const std::string& to) const {
+    if (to == node_.name) return fail("this node is " + to, EINVAL);
+    const auto peers = asio_->hello.peers();
+    for (const auto& status : ha_->status()) {
+        if ((!group.empty() && status.name != group) || status.state != ha::State::kActive) continue;
+        if (const auto fault = ha::takeover_fault(peers, to, status.vrid))
+            return fail("group " + status.name + ": " + *fault, EINVAL);
+    }
+    return {};
+}
+
+Controller::ChangeResult Controller::fail_over(const std::string& group, const std::string& to) {
     if (!ha_) return fail("there is no [ha] in the config", EINVAL);
+    if (!to.empty())
+        if (auto checked = check_takeover(group, to); !checked) return tl::unexpected(checked.error());
     if (auto done = ha_->give_up(group); !done) return tl::unexpected(done.error());
     return log_role();
 }
@@ -881,6 +918,7 @@ ReloadResult Controller::reload() {
     auto changed = plan::diff_plan(plan_, next);
     plan_ = std::move(next);
     config_loaded_ = Clock::now();
+    shared_digest_ = plan::shared_digest(config_);
     reload_error_.reset();
     set_log_level(config_.log.level);
     drop_stale_overrides();

@@ -34,6 +34,8 @@ class io_context;
 
 namespace fairlead {
 
+class HelloService;
+
 struct ControllerOptions {
     std::filesystem::path config_file;
     std::string node;  // --node; empty = by host name
@@ -78,7 +80,8 @@ class Controller {
     ChangeResult set_weight(const std::string& pool, const std::string& backend, std::optional<std::uint32_t> weight);
 
     // Hands mastership of a group over until the other node dies; of all that this node is active for where it is empty.
-    ChangeResult fail_over(const std::string& group);
+    // `to`: refuses unless it is this node that will take over; empty: whoever does.
+    ChangeResult fail_over(const std::string& group, const std::string& to);
     // With mode = "external": what the other program decided, for a group or, empty, for all.
     ChangeResult set_role(const std::string& group, bool active);
 
@@ -103,6 +106,7 @@ class Controller {
     const std::vector<xdp::Attachment>& attachments() const { return attachments_; }
     const HaService* ha() const { return ha_.get(); }  // null without HA
     const RouteAnnouncer& announcer() const { return *announcer_; }
+    const HelloService& hello() const;  // says nothing without HA
 
   private:
     Controller(boost::asio::io_context& io, ControllerOptions options, config::Config config);
@@ -126,6 +130,8 @@ class Controller {
     void track_ha();
     bool has_eligible_backend(const ha::HaGroup& group) const;
     Result<void> reset_roles();
+    void follow_hello();
+    Result<void> check_takeover(const std::string& group, const std::string& to) const;
     void wait_for_ha();
     std::vector<std::string> log_role();
 
@@ -184,6 +190,7 @@ class Controller {
     bool routes_changed_ = false;  // some route of the kernel, since routes were last looked at
 
     plan::Plan plan_;
+    std::uint64_t shared_digest_ = 0;  // of config_
     plan::Overrides overrides_;
     // Verdicts that new checks begin with, for names that were there before: (pool, backend). Empty but while targets
     // are set.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "ctl/lbd/hello_service.h"
 #include "dataplane/tables/snapshot.h"
 
 namespace fairlead {
@@ -132,6 +133,20 @@ std::vector<api::HaFacts> ha_facts(const Controller& controller) {
     for (std::size_t i = 0; i < groups.size(); ++i) facts.push_back(group_facts(controller, groups[i], status.at(i)));
     return facts;
 }
+std::optional<api::HelloFacts> hello_facts(const Controller& controller) {
+    if (!controller.ha()) return std::nullopt;
+    const auto& hello = controller.hello();
+    api::HelloFacts facts;
+    facts.config_digest = hello.own().config_digest;
+    for (const auto& peer : hello.peers())
+        facts.nodes.push_back(
+            {peer.hello.name, peer.address.to_string(), wall(peer.heard), ha::differences(hello.own(), peer.hello)});
+    facts.sent = hello.counters().sent;
+    facts.received = hello.counters().received;
+    for (std::size_t i = 0; i < ha::kHelloRefusals; ++i)
+        facts.refused.emplace_back(ha::to_string(static_cast<ha::HelloRefusal>(i)), hello.counters().refused.at(i));
+    return facts;
+}
 }  // namespace
 
 api::ControllerFacts controller_facts(const Controller& controller) {
@@ -146,6 +161,7 @@ api::ControllerFacts controller_facts(const Controller& controller) {
     facts.ports = port_facts(controller);
     facts.ha = ha_facts(controller);
     facts.announce = announce_facts(controller);
+    facts.hello = hello_facts(controller);
     for (const auto& pool : controller.config().pools)
         for (const auto& backend : pool.backends)
             facts.backends[{pool.name, backend.name}] = {next_hop_facts(controller, backend),
@@ -183,6 +199,11 @@ api::MetricsInput metrics_input(const Controller& controller) {
                             ha.peer_addresses_differ, ha.refused});
     }
     if (controller.announcer().on()) input.announced_routes = controller.announcer().announced();
+    if (const auto hello = hello_facts(controller)) {
+        const auto differs = [](const auto& node) { return !node.differs.empty(); };
+        input.hello = {hello->nodes.size(), std::any_of(hello->nodes.begin(), hello->nodes.end(), differs), hello->sent,
+                       hello->received, hello->refused};
+    }
     input.version = FAIRLEAD_VERSION;
     input.abi = std::to_string(FL_ABI);
     return input;

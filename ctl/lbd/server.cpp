@@ -50,7 +50,7 @@ Result<Change> parse_change(const std::string& body) {
 }
 // The body of failover and role.
 struct RoleChange {
-    std::string group, role;
+    std::string group, role, to;
 };
 
 Result<RoleChange> parse_role_change(const std::string& body) {
@@ -60,6 +60,8 @@ Result<RoleChange> parse_role_change(const std::string& body) {
     for (const auto& [key, value] : json.items()) {
         if (key == "group" && value.is_string()) {
             change.group = value.get<std::string>();
+        } else if (key == "to" && value.is_string()) {
+            change.to = value.get<std::string>();
         } else if (key == "role" && (value == "active" || value == "standby")) {
             change.role = value.get<std::string>();
         } else {
@@ -152,16 +154,17 @@ api::Response Server::reload() {
     return error(422, changed.error().message, changed.error().details);
 }
 
-// {} or {"group": "second"} for a failover; {"role": "active"} or "standby" from the program that decides.
+// {}, {"group": "second"} and {"to": "lb-b"} for a failover; {"role": "active"} or "standby" from the program that decides.
 api::Response Server::change_role(const api::Request& request) {
     const auto wanted = parse_role_change(request.body);
     if (!wanted) return error(400, wanted.error().message);
     Controller::ChangeResult changed;
     if (request.path == "/v1/failover") {
         if (!wanted->role.empty()) return error(400, "\"role\": not known here");
-        changed = controller_.fail_over(wanted->group);
+        changed = controller_.fail_over(wanted->group, wanted->to);
     } else {
-        if (wanted->role.empty()) return error(400, "expected {\"role\": \"active\"} or \"standby\"");
+        if (wanted->role.empty() || !wanted->to.empty())
+            return error(400, "expected {\"role\": \"active\"} or \"standby\"");
         changed = controller_.set_role(wanted->group, wanted->role == "active");
     }
     if (!changed) return error(status_of(changed.error()), changed.error().message);

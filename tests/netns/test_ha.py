@@ -7,7 +7,7 @@ import time
 
 import frames
 import pytest
-from lab import ROOT, VIP4, VIP6, curl, forget_instance, setup_backends, wait_for
+from lab import ROOT, VIP4, VIP6, curl, forget_instance, packets, setup_backends, wait_for
 from steering import mac_bytes
 
 HA = '[ha]\nmode = "vrrp"\nvrid = 51\nadvert_interval = "100ms"\n'
@@ -152,6 +152,96 @@ def test_external_mode(bench):
     master.lbctl("role", "active")
     wait_active(lab, "master")
     assert master.lbctl("failover", check=False).returncode == 1
+
+
+def nodes_of(lbd):
+    """{name of another node: what differs there}"""
+    return {node["name"]: node["differs"] for node in lbd.lbctl_json("status")["nodes"]}
+
+
+def test_different_configs_are_found(served):
+    master, slave = served.lbds["master"], served.lbds["slave"]
+    wait_for(lambda: nodes_of(master) == {"slave": []} and nodes_of(slave) == {"master": []}, "hellos both ways")
+    assert master.metrics().total("ha_config_differs") == 0 and master.metrics().total("ha_nodes_heard") == 1
+    assert "slave at 192.0.2.12, last heard" in master.lbctl("status").stdout
+    slave.write_config(slave.config_file.read_text().replace("tier = 1", "tier = 1\nweight = 50"))
+    slave.lbctl("reload")
+    wait_for(lambda: nodes_of(master) == {"slave": ["config"]} and nodes_of(slave) == {"master": ["config"]}, "both to see")
+    assert master.metrics().total("ha_config_differs") == 1
+    assert "HAS ANOTHER CONFIG" in master.lbctl("ha").stdout
+    wait_for(lambda: "another config on slave" in master.log(), "the log to say so")
+    # Comments and a node's own things are no difference.
+    text = master.config_file.read_text().replace("tier = 1", "tier = 1\nweight = 50").replace("priority = 150", "priority = 151")
+    master.write_config("# another comment\n" + text)
+    master.lbctl("reload")
+    wait_for(lambda: nodes_of(master) == {"slave": []}, "the same config again")
+    slave.process.kill()
+    wait_for(lambda: nodes_of(master) == {}, "the slave to be forgotten", timeout=15)
+
+
+def test_another_hash_key_is_found(bench):
+    lab = pair(bench, start=False)
+    for name, lbd in lab.lbds.items():
+        key = lab.folder / f"{name}.key"
+        key.write_text(f"00112233445566778899aabbccddee{'ff' if name == 'master' else '00'}\n")
+        key.chmod(0o600)
+        lbd.write_config(lbd.config_file.read_text().replace("/hash.key", f"/{name}.key"))
+        lbd.start()
+    wait_for(lambda: nodes_of(lab.lbds["master"]) == {"slave": ["hash key"]}, "the difference")
+
+
+def send_udp(node, source, destination, port, payload, ttl=255):
+    """One datagram from the node's stack."""
+    program = ("import socket, sys\n"
+               "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+               "s.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, int(sys.argv[4]))\n"
+               "s.bind((sys.argv[1], 0))\n"
+               "s.sendto(bytes.fromhex(sys.argv[5]), (sys.argv[2], int(sys.argv[3])))\n")
+    node.run("/usr/bin/python3", "-c", program, source, destination, port, ttl, payload.hex())
+
+
+def test_hellos_that_are_none_change_nothing(served):
+    """From the client, which is on the link: nothing but counters moves, and no more comes back than was sent."""
+    master, client = served.lbds["master"], served.client
+    wait_for(lambda: nodes_of(master) == {"slave": []}, "the slave's hello")
+    good = b"FLHI" + bytes([1, 0, 4, 0]) + bytes(16) + b"evil".ljust(64, b"\0") + bytes(1020)
+    back = served.capture(client, f"udp and src host {served.master.v4} and dst port 9436")
+    bad = {"length": good[:-1], "magic": b"x" + good[1:], "version": good[:4] + b"\2" + good[5:],
+           "content": good[:24] + b"\x1b" + good[25:]}
+    for payload in bad.values():
+        send_udp(client, client.v4, served.master.v4, 9436, payload)
+    send_udp(client, client.v4, served.master.v4, 9436, good, ttl=254)
+    send_udp(client, client.v4, served.master.v4, 9436, b"")
+
+    def refused():
+        return {labels["reason"]: value for labels, value in master.metrics().rows("ha_hellos_rejected_total") if value}
+    wait_for(lambda: refused() == {"length": 2, "magic": 1, "version": 1, "content": 1, "ttl": 1}, f"counters; {refused()}")
+    assert nodes_of(master) == {"slave": []} and not packets(back)
+    # One that is well formed is shown, answered once and by as much, and decides nothing.
+    send_udp(client, client.v4, served.master.v4, 9436, good)
+    wait_for(lambda: "evil" in nodes_of(master), "the stranger")
+    wait_for(lambda: packets(back), "an answer")
+    assert len(packets(back)) == 1 and f"length {len(good)}" in packets(back)[0]
+    assert active(master) and master.lbctl("failover", "--to", "evil", check=False).returncode == 1
+    assert active(master)
+
+
+def test_failover_to_a_node(served):
+    master, slave = served.lbds["master"], served.lbds["slave"]
+    wait_for(lambda: nodes_of(master) == {"slave": []}, "the slave's hello")
+    for name, why in (("slaev", "was not heard of late (heard: slave)"), ("master", "this node is master")):
+        refused = master.lbctl("failover", "--to", name, check=False)
+        assert refused.returncode == 1 and why in refused.stderr
+        assert active(master)
+    master.lbctl("failover", "--to", "slave")
+    wait_active(served, "slave")
+    wait_for(lambda: nodes_of(slave) == {"master": []}, "the master's hello")
+    slave.lbctl("failover", "--to", "master")
+    wait_active(served, "master")
+    # A standby whose interface is down, or that is gone, is not handed over to.
+    slave.process.kill()
+    wait_for(lambda: nodes_of(master) == {}, "the slave to be forgotten", timeout=15)
+    assert master.lbctl("failover", "--to", "slave", check=False).returncode == 1 and active(master)
 
 
 def test_two_groups_each_active_on_a_node(bench):

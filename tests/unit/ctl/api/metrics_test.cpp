@@ -119,6 +119,17 @@ TEST(Metrics, HaIsThereOnlyWithHa) {
         EXPECT_TRUE(has_line(text, line)) << line;
 }
 
+TEST(Metrics, HellosAreThereOnlyWithHa) {
+    MetricsInput input;
+    input.hello = HelloMetrics{2, true, 30, 20, {{"ttl", 0}, {"length", 4}}};
+    const auto text = render_metrics(input);
+    for (const char* line :
+         {"fairlead_ha_config_differs 1", "fairlead_ha_nodes_heard 2", "fairlead_ha_hellos_sent_total 30",
+          "fairlead_ha_hellos_received_total 20", R"(fairlead_ha_hellos_rejected_total{reason="ttl"} 0)",
+          R"(fairlead_ha_hellos_rejected_total{reason="length"} 4)"})
+        EXPECT_TRUE(has_line(text, line)) << line;
+}
+
 TEST(Metrics, IsWholeWithNothingConfigured) {
     const std::string text = render_metrics({});
     EXPECT_EQ(text.find("fairlead_service"), std::string::npos);

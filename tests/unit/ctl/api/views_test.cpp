@@ -77,8 +77,9 @@ TEST(Views, StatusHasTheDocumentedKeys) {
     const auto f = facts();
     for (const auto* known : {&f, static_cast<const ControllerFacts*>(nullptr)}) {
         const auto json = status(world, known);
-        EXPECT_EQ(keys_of(json), (Keys{"instance", "node", "version", "controller", "config", "role", "announce",
-                                       "serving", "ports", "ways", "pools", "tables", "tables_bytes", "hash_key_id"}));
+        EXPECT_EQ(keys_of(json),
+                  (Keys{"instance", "node", "version", "controller", "config", "role", "nodes", "announce", "serving",
+                        "ports", "ways", "pools", "tables", "tables_bytes", "hash_key_id"}));
         EXPECT_EQ(keys_of(json["controller"]), (Keys{"running", "state", "pid", "since", "last_seen"}));
         EXPECT_EQ(keys_of(json["role"]), (Keys{"active", "reason", "since", "priority", "peer", "groups"}));
         EXPECT_EQ(keys_of(json["serving"]), (Keys{"vips", "services", "all_down"}));
@@ -248,9 +249,11 @@ TEST(Views, Ha) {
     auto f = facts();
     f.ha = {ha_facts()};
     const auto json = ha_view(tables::take_snapshot(world.tables), &f)["ha"];
-    EXPECT_EQ(keys_of(json), (Keys{"name", "mode", "vrid", "vips", "state", "active", "priority", "configured_priority",
-                                   "ready", "fault", "handed_over", "split_brain", "peer", "adverts", "transitions",
-                                   "split_brains", "history", "groups"}));
+    EXPECT_EQ(keys_of(json), (Keys{"name",    "mode",    "vrid",        "vips",
+                                   "state",   "active",  "priority",    "configured_priority",
+                                   "ready",   "fault",   "handed_over", "split_brain",
+                                   "peer",    "adverts", "transitions", "split_brains",
+                                   "history", "groups",  "nodes",       "hellos"}));
     EXPECT_EQ(json["peer"]["last_advert"], "2023-11-14T22:13:20.000Z");
     EXPECT_EQ(json["adverts"]["refused"], Json({{"ttl", 0}, {"vrid", 7}}));
     EXPECT_EQ(json["history"][0]["peer_priority"], 50);
@@ -259,6 +262,25 @@ TEST(Views, Ha) {
     EXPECT_EQ(role["reason"], "no advert for the down interval");
     EXPECT_EQ(role["since"], "2023-11-14T22:13:20.000Z");
     EXPECT_EQ(role["peer"]["address"], "192.0.2.3");
+}
+
+TEST(Views, OtherNodesAndWhatDiffers) {
+    const World world;
+    auto f = facts();
+    EXPECT_EQ(status(world, &f)["nodes"], nullptr);
+    f.ha = {ha_facts()};
+    f.hello = HelloFacts{
+        0xabc, {{"lb-b", "192.0.2.3", WallTime{std::chrono::seconds(1'700'000'000)}, {"config"}}}, 3, 4, {{"ttl", 1}}};
+    const Json nodes{{{"name", "lb-b"},
+                      {"address", "192.0.2.3"},
+                      {"last_hello", "2023-11-14T22:13:20.000Z"},
+                      {"differs", {"config"}}}};
+    EXPECT_EQ(status(world, &f)["nodes"], nodes);
+    const auto ha = ha_view(tables::take_snapshot(world.tables), &f)["ha"];
+    EXPECT_EQ(ha["nodes"], nodes);
+    EXPECT_EQ(ha["hellos"],
+              Json({{"config_digest", "0000000000000abc"}, {"sent", 3}, {"received", 4}, {"refused", {{"ttl", 1}}}}));
+    EXPECT_EQ(status(world, nullptr)["nodes"], nullptr);
 }
 
 TEST(Views, EachGroupHasARoleOfItsOwn) {

@@ -390,6 +390,7 @@ TEST(Config, HaIsReadWithItsDefaults) {
     EXPECT_TRUE(ha.preempt);
     EXPECT_EQ(ha.preempt_delay, Milliseconds(0));
     EXPECT_TRUE(ha.peers.empty());
+    EXPECT_EQ(ha.hello_port, 9436);
     EXPECT_EQ(ha.track_interface, (HaPenalty{0, true}));
     EXPECT_EQ(ha.track_engine, (HaPenalty{0, true}));
     EXPECT_EQ(ha.track_backends, (HaPenalty{50, false}));
@@ -405,6 +406,7 @@ advert_interval = "10ms"
 preempt = false
 preempt_delay = "5s"
 peers = ["192.0.2.2", "192.0.2.3"]
+hello_port = 0
 announce = "arp"
 track = { interface = 20, engine = 0, backends = "fault" }
 )");
@@ -415,6 +417,7 @@ track = { interface = 20, engine = 0, backends = "fault" }
     EXPECT_FALSE(ha.preempt);
     EXPECT_EQ(ha.preempt_delay, Milliseconds(5000));
     EXPECT_EQ(ha.peers, (std::vector{ip("192.0.2.2"), ip("192.0.2.3")}));
+    EXPECT_EQ(ha.hello_port, 0);
     EXPECT_EQ(ha.track_interface, (HaPenalty{20, false}));
     EXPECT_EQ(ha.track_engine, (HaPenalty{0, false}));
     EXPECT_EQ(ha.track_backends, (HaPenalty{0, true}));

@@ -232,6 +232,23 @@ TEST(Print, HaOfSeveralGroups) {
     EXPECT_LT(history.find("T3"), history.find("T2")) << history;
 }
 
+TEST(Print, OtherNodesAndWhatDiffers) {
+    auto status = sample_status();
+    status["nodes"] = Json::parse(R"([{"name": "lb-b", "address": "192.0.2.3", "last_hello": "T1", "differs": []},
+        {"name": "lb-c", "address": "192.0.2.4", "last_hello": "T2", "differs": ["hash key", "config"]}])");
+    const std::string lines =
+        "\nnodes       lb-b at 192.0.2.3, last heard T1, same config\n"
+        "            lb-c at 192.0.2.4, last heard T2, HAS ANOTHER HASH KEY, HAS ANOTHER CONFIG\n";
+    EXPECT_TRUE(has(print_status(status), lines)) << print_status(status);
+    auto json = sample_ha();
+    json["ha"]["nodes"] = status["nodes"];
+    EXPECT_TRUE(has(print_ha(json, false), lines));
+    json["ha"]["nodes"] = Json::array();
+    EXPECT_TRUE(has(print_ha(json, false), "\nnodes       none heard\n"));
+    status["nodes"] = nullptr;
+    EXPECT_FALSE(has(print_status(status), "nodes  "));
+}
+
 TEST(Print, StatusOfSeveralGroups) {
     auto status = sample_status();
     const auto peer = sample_ha()["ha"]["peer"];
