@@ -310,6 +310,31 @@ def test_external_groups_are_adopted(bench):
     wait_groups(lab, master={"default", "second"})
 
 
+def test_external_role_without_lbd(bench):
+    """The deciding program moves the VIP although lbd is dead; the next lbd goes on from there."""
+    lab = pair(bench, head='[ha]\nmode = "external"\n')
+    master, slave = lab.lbds["master"], lab.lbds["slave"]
+    master.lbctl("role", "active")
+    wait_active(lab, "master")
+    assert curl(lab.client, VIP4) == "master" and neighbour(lab.client, VIP4) == lab.master.mac
+    for lbd in (master, slave):
+        lbd.process.kill()
+    slave_config = ("--config", slave.config_file)
+    assert "standby, stored without lbd" in master.lbctl("role", "standby", "--config", master.config_file).stdout
+    text = slave.lbctl("role", "active", *slave_config).stdout
+    assert "data path running, controller down" in text and "group default: active, stored without lbd" in text
+    wait_for(lambda: neighbour(lab.client, VIP4) == lab.slave.mac, "the client to know the slave")
+    assert curl(lab.client, VIP4) == "master"  # tier 0, through the slave
+    assert slave.lbctl("role", "active", *slave_config).stdout.endswith("nothing changed\n")
+    # Not where VRRP decides, nor for a group that there is not.
+    vrrp = lab.folder / "vrrp.toml"
+    vrrp.write_text(slave.config_file.read_text().replace('mode = "external"', 'mode = "vrrp"\nvrid = 51'))
+    for arguments in (("--config", vrrp), ("--group", "second", *slave_config)):
+        assert slave.lbctl("role", "standby", *arguments, check=False).returncode == 1
+    slave.start()
+    wait_for(lambda: active(slave), "the slave's lbd to go on")
+
+
 def test_needs_the_hash_key(bench):
     lab = bench.served(topology="on-master", families=(4,), start=False, head=HA, nodes=NODES)
     lbd = lab.lbds["master"]
