@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two nodes, one VIP: lbd on Master and Slave, each a backend too. (VRRP itself is tests/interop's.)"""
+"""Two nodes and their VIPs: lbd on Master and Slave, each a backend too. (VRRP itself is tests/interop's.)"""
 
+import contextlib
 import json
 import signal
+import struct
 import time
 
 import frames
 import pytest
-from lab import ROOT, VIP4, VIP6, curl, forget_instance, packets, setup_backends, wait_for
+from lab import ROOT, VIP4, VIP6, curl, forget_instance, make_config, packets, setup_backends, wait_for
 from steering import mac_bytes
 
 HA = '[ha]\nmode = "vrrp"\nvrid = 51\nadvert_interval = "100ms"\n'
@@ -333,6 +335,136 @@ def test_external_role_without_lbd(bench):
         assert slave.lbctl("role", "standby", *arguments, check=False).returncode == 1
     slave.start()
     wait_for(lambda: active(slave), "the slave's lbd to go on")
+
+
+# --- hostile adverts ---
+
+VRRP = 112
+GROUP4, GROUP4_MAC = "224.0.0.18", bytes.fromhex("01005e000012")
+
+
+def advert(source, destination, *, vrid=51, priority=254, interval=10, vips=(VIP4,), count=None, first=0x31, cut=0, spoilt=0):
+    """The bytes of an advert: good, and of a better node, unless told otherwise."""
+    body = struct.pack("!BBBBHH", first, vrid, priority, len(vips) if count is None else count, interval, 0)
+    body += b"".join(map(frames.packed, vips))
+    body = body[: len(body) - cut]
+    pseudo = frames.pseudo_header(source, destination, VRRP, len(body))
+    body = frames.with_checksum(body, 6, pseudo)
+    return body[:6] + bytes([body[6] ^ spoilt]) + body[7:]
+
+
+def hostile(source, destination):
+    """{reason: (advert, TTL)}: each wrong in one thing."""
+    def bad(**changes):
+        return advert(source, destination, **changes), 255
+    return {"ttl": (advert(source, destination), 254), "version": bad(first=0x21), "type": bad(first=0x32),
+            "vrid": bad(vrid=52), "length": bad(cut=2), "count": bad(count=0, vips=()), "checksum": bad(spoilt=1),
+            "interval": bad(interval=0), "addresses": bad(vips=("198.51.100.10",))}
+
+
+def refused_adverts(lbd):
+    return {labels["reason"]: value for labels, value in lbd.metrics().rows("ha_adverts_rejected_total") if value}
+
+
+def send_adverts(lab, node, adverts, destination=GROUP4, source=None):
+    """From the client's wire to one node alone, as adverts by multicast would come."""
+    with contextlib.closing(lab.client.cable()) as cable:
+        for body, ttl in adverts:
+            packet = frames.ip(source or lab.client.v4, destination, VRRP, body, ttl)
+            to = GROUP4_MAC if destination == GROUP4 else mac_bytes(node.mac)
+            cable.send(frames.ethernet(to, mac_bytes(lab.client.mac), 0x0800, packet))
+
+
+def unchanged(lab):
+    """What hostile adverts must not move: state, priority heard, and how often the state changed, on both nodes."""
+    def of(lbd):
+        group = ha(lbd)
+        return (group["state"], group["active"], group["transitions"], group["split_brain"], group["split_brains"],
+                group["peer"] and (group["peer"]["address"], group["peer"]["priority"]))
+    return {name: of(lbd) for name, lbd in lab.lbds.items()}
+
+
+def test_hostile_adverts_change_nothing_and_are_counted(served):
+    """Malformed, from too far, or for others: against the active node and the standby alike, for they are multicast."""
+    master, slave = served.lbds["master"], served.lbds["slave"]
+    wait_for(lambda: ha(slave)["peer"], "the slave to hear the master")
+    before = unchanged(served)
+    bad = hostile(served.client.v4, GROUP4)
+    for _ in range(5):
+        send_adverts(served, served.master, bad.values())
+        time.sleep(0.05)
+    expected = {reason: 5 for reason in bad}
+    for lbd in (master, slave):
+        wait_for(lambda: refused_adverts(lbd) == expected, f"{expected}; {refused_adverts(lbd)}")
+    assert unchanged(served) == before
+    assert curl(served.client, VIP4) == "master" and neighbour(served.client, VIP4) == served.master.mac
+    refused = master.lbctl("ha").stdout
+    assert "5 refused: checksum" in refused and "5 refused: ttl" in refused
+
+
+def test_adverts_of_strangers_are_refused_where_peers_are_named(bench):
+    """Well formed, of a better priority, of the right group: believed from peers alone."""
+    lab = pair(bench, head=HA + 'peers = ["192.0.2.11", "192.0.2.12"]\n')
+    wait_active(lab, "master")
+    wait_for(lambda: ha(lab.lbds["slave"])["peer"], "the slave to hear the master")
+    before = unchanged(lab)
+    for name in ("master", "slave"):
+        node, lbd = lab.nodes[name], lab.lbds[name]
+        forged = [(advert(lab.client.v4, node.v4, priority=priority), 255) for priority in (0, 1, 254, 255)]
+        send_adverts(lab, node, forged, destination=node.v4)
+        wait_for(lambda: refused_adverts(lbd) == {"peer": 4}, f"4 to be refused; {refused_adverts(lbd)}")
+    time.sleep(0.5)  # longer than any of them would need to take effect
+    assert unchanged(lab) == before
+
+
+# --- where VIPs are announced ---
+
+
+def joined(node, interface):
+    groups = json.loads(node.run("ip", "-j", "-6", "maddr", "show", "dev", interface).stdout)
+    return {entry["address"] for link in groups for entry in link["maddr"] if "address" in entry}
+
+
+def announced(frame):
+    """(VLAN tags, VIP) of a gratuitous ARP request or an unsolicited neighbour advertisement."""
+    tags, packet = frames.tags_and_packet(frame)
+    kind = frames.ethertype_of(frame[4 * len(tags):])
+    numbers = [number for _, number in tags]
+    if kind == 0x0806 and packet[6:8] == b"\0\1" and packet[14:18] == packet[24:28] == frames.packed(VIP4):
+        return numbers, VIP4
+    if kind == 0x86dd and packet[6] == 58 and packet[40] == 136 and packet[48:64] == frames.packed(VIP6):
+        return numbers, VIP6
+    return None
+
+
+def test_every_interface_has_its_groups_and_its_vlan(bench):
+    """Solicited-node groups are joined on each interface, active or not; announcements leave with that one's tag."""
+    lab = bench.lab(two_networks=True)
+    text = make_config(lab, family=4, head='[ha]\nmode = "external"\n', services=[{}],
+                       nodes={"lb": {"interface": None, "interfaces": [{"name": "eth0", "vlan": 7}, {"name": "eth1"}]}})
+    text += f'[[service]]\nname = "six"\nvip = "{VIP6}"\nports = [80]\nbackends = ["2001:db8:2::11"]\n'
+    (lab.folder / "hash.key").write_text("00112233445566778899aabbccddeeff\n")
+    (lab.folder / "hash.key").chmod(0o600)
+    bench.balance(lab, text, start=False)
+    lab.lbd.start()
+    group = "ff02::1:ff00:10"  # of 2001:db8::10
+    for interface in ("eth0", "eth1"):
+        wait_for(lambda: group in joined(lab.lb, interface), f"{group} on {interface}; {joined(lab.lb, interface)}")
+    assert not ha(lab.lbd)["active"]
+
+    wires = {name: lab.sw.cable(lab.lb.peer(name)) for name in ("eth0", "eth1")}
+    lab.lbd.lbctl("role", "active")
+    time.sleep(0.8)  # three rounds
+    for name, tags in (("eth0", [7]), ("eth1", [])):
+        seen = [said for said in map(announced, wires[name].seen()) if said]
+        assert {vip for _, vip in seen} == {VIP4, VIP6}, (name, seen)
+        assert all(numbers == tags for numbers, _ in seen), (name, seen)
+        assert len(seen) >= 6
+    # A VIP that goes takes its group along.
+    lab.lbd.write_config(text[: text.index('[[service]]\nname = "six"')])
+    lab.lbd.lbctl("reload")
+    for interface in ("eth0", "eth1"):
+        wait_for(lambda: group not in joined(lab.lb, interface), f"{group} to be left on {interface}")
 
 
 def test_needs_the_hash_key(bench):
