@@ -102,9 +102,10 @@ std::string weight_fault(const std::string& text) {
     return text == "default" || parse_weight(text) ? "" : "'" + text + "': expected 0 to 65535, or default";
 }
 
-// While this is held no lbd starts. None: one has it.
+// While this is held no lbd starts. An error: one has it. Not made where it is not there: it would not be lbd's user's.
 Result<xdp::UniqueFd> lock_instance(const InstancePaths& paths) {
-    xdp::UniqueFd lock(open(paths.lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640));
+    xdp::UniqueFd lock(open(paths.lock.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!lock && errno == ENOENT) return lock;
     if (!lock) return fail_errno("cannot open " + paths.lock.string(), errno);
     if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
         return fail("an lbd is there, but does not answer: " + paths.lock.string() + " is locked", EBUSY);
