@@ -132,11 +132,18 @@ Json announce_json(const ControllerFacts* facts) {
 Json nodes_json(const ControllerFacts* facts) {
     if (!facts || !facts->hello) return nullptr;
     Json nodes = Json::array();
-    for (const auto& node : facts->hello->nodes)
-        nodes.push_back({{"name", node.name},
-                         {"address", node.address},
-                         {"last_hello", rfc3339(node.last_hello)},
-                         {"differs", node.differs}});
+    for (const auto& node : facts->hello->nodes) {
+        Json json{{"name", node.name}, {"address", node.address}, {"last_hello", rfc3339(node.last_hello)}};
+        json["differs"] = node.differs;
+        json["groups"] = Json::array();
+        for (const auto& group : node.groups) {
+            Json row{{"vrid", group.vrid}, {"state", group.state}};
+            row["priority"] = group.priority;
+            row["ready"] = group.ready;
+            json["groups"].push_back(std::move(row));
+        }
+        nodes.push_back(std::move(json));
+    }
     return nodes;
 }
 

@@ -94,10 +94,18 @@ struct AnnounceFacts {
 };
 
 // What another node's lbd says of itself.
+struct HaNodeGroupFacts {
+    unsigned vrid = 0;
+    std::string state;
+    unsigned priority = 0;
+    bool ready = false;  // may take over
+};
+
 struct HaNodeFacts {
     std::string name, address;
     WallTime last_hello;
     std::vector<std::string> differs;  // what must be alike and is not: "config", "hash key", "table layout"
+    std::vector<HaNodeGroupFacts> groups;
 };
 
 struct HelloFacts {

@@ -336,7 +336,9 @@ void Controller::track_ha() {
     ha_->track(config_.ha, [&](const ha::HaGroup& group) {
         return HaCondition{node.interfaces_up, node.attached, has_eligible_backend(group)};
     });
-    if (published_ && monitor_->all_reported()) ha_->set_ready();
+    if (ha_->ready() || !published_ || !monitor_->all_reported()) return;
+    ha_->set_ready();
+    follow_hello();  // whoever hands over waits for that
 }
 
 bool Controller::has_eligible_backend(const ha::HaGroup& group) const {
@@ -352,6 +354,7 @@ void Controller::wait_for_ha() {
         if (error) return;
         log_role();
         follow_routes();
+        follow_hello();
         wait_for_ha();
     });
 }

@@ -138,9 +138,14 @@ std::optional<api::HelloFacts> hello_facts(const Controller& controller) {
     const auto& hello = controller.hello();
     api::HelloFacts facts;
     facts.config_digest = hello.own().config_digest;
-    for (const auto& peer : hello.peers())
+    for (const auto& peer : hello.peers()) {
+        auto differences = ha::differences(hello.own(), peer.hello);
         facts.nodes.push_back(
-            {peer.hello.name, peer.address.to_string(), wall(peer.heard), ha::differences(hello.own(), peer.hello)});
+            {peer.hello.name, peer.address.to_string(), wall(peer.heard), std::move(differences), {}});
+        for (const auto& group : peer.hello.groups)
+            facts.nodes.back().groups.push_back(
+                {group.vrid, std::string(ha::to_string(group.state)), group.priority, group.may_take_over});
+    }
     facts.sent = hello.counters().sent;
     facts.received = hello.counters().received;
     for (std::size_t i = 0; i < ha::kHelloRefusals; ++i)

@@ -228,16 +228,22 @@ def test_hellos_that_are_none_change_nothing(served):
     assert active(master)
 
 
+def wait_standby(lbd, name):
+    """Until a node knows of another that it stands by, ready."""
+    wait_for(lambda: [(node["name"], group["state"], group["ready"]) for node in lbd.lbctl_json("status")["nodes"]
+                      for group in node["groups"]] == [(name, "backup", True)], f"{name} to stand by")
+
+
 def test_failover_to_a_node(served):
     master, slave = served.lbds["master"], served.lbds["slave"]
-    wait_for(lambda: nodes_of(master) == {"slave": []}, "the slave's hello")
+    wait_standby(master, "slave")
     for name, why in (("slaev", "was not heard of late (heard: slave)"), ("master", "this node is master")):
         refused = master.lbctl("failover", "--to", name, check=False)
         assert refused.returncode == 1 and why in refused.stderr
         assert active(master)
     master.lbctl("failover", "--to", "slave")
     wait_active(served, "slave")
-    wait_for(lambda: nodes_of(slave) == {"master": []}, "the master's hello")
+    wait_standby(slave, "master")
     slave.lbctl("failover", "--to", "master")
     wait_active(served, "master")
     # A standby whose interface is down, or that is gone, is not handed over to.

@@ -270,11 +270,14 @@ TEST(Views, OtherNodesAndWhatDiffers) {
     EXPECT_EQ(status(world, &f)["nodes"], nullptr);
     f.ha = {ha_facts()};
     f.hello = HelloFacts{
-        0xabc, {{"lb-b", "192.0.2.3", WallTime{std::chrono::seconds(1'700'000'000)}, {"config"}}}, 3, 4, {{"ttl", 1}}};
-    const Json nodes{{{"name", "lb-b"},
-                      {"address", "192.0.2.3"},
-                      {"last_hello", "2023-11-14T22:13:20.000Z"},
-                      {"differs", {"config"}}}};
+        0xabc,
+        {{"lb-b", "192.0.2.3", WallTime{std::chrono::seconds(1'700'000'000)}, {"config"}, {{51, "backup", 100, true}}}},
+        3,
+        4,
+        {{"ttl", 1}}};
+    const auto nodes = Json::parse(R"([{"name": "lb-b", "address": "192.0.2.3",
+        "last_hello": "2023-11-14T22:13:20.000Z", "differs": ["config"],
+        "groups": [{"vrid": 51, "state": "backup", "priority": 100, "ready": true}]}])");
     EXPECT_EQ(status(world, &f)["nodes"], nodes);
     const auto ha = ha_view(tables::take_snapshot(world.tables), &f)["ha"];
     EXPECT_EQ(ha["nodes"], nodes);
