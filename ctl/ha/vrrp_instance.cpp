@@ -22,6 +22,8 @@ constexpr Duration awake_of(Duration interval) { return interval / 4; }
 constexpr Duration pause_of(Duration interval) { return 3 * interval / 8; }
 // A backup that is paused all the time still takes over, some intervals later.
 constexpr int kListenAgainLimit = 4;
+// Who handed over is the last to take back: whoever takes over may have been paused, and so listen anew first.
+constexpr int kDownIntervalsAfterHandOver = 3;
 // Answers to others' adverts are not closer to each other: nobody makes this node send many.
 constexpr Duration answer_gap_of(Duration interval) { return interval / 8; }
 
@@ -145,6 +147,7 @@ Actions VrrpInstance::give_up(TimePoint now) {
     Actions actions = begin(now);
     if (state_ != State::kActive) return actions;
     hand_over(RoleReason::kFailover, now, actions);
+    wait_until(now + kDownIntervalsAfterHandOver * down_interval(), Since::kOwnClock);
     released_ = true;
     return actions;
 }
@@ -179,7 +182,7 @@ Actions VrrpInstance::begin(TimePoint now) {
     } else if (state_ == State::kBackup && down_at_ && listened_again_ < kListenAgainLimit &&
                now - last_run_ > pause_of(active_interval_)) {
         ++listened_again_;
-        down_at_ = now + down_interval();
+        down_at_ = std::max(*down_at_, now + down_interval());
         since_ = Since::kOwnClock;
     }
     last_run_ = now;

@@ -13,7 +13,8 @@
 //     and a half intervals steps down instead of renewing: half an interval is left for an advert that travels slowly.
 //   - Who preempts a live node is active only when the other has said that it yielded, or its lease has run out: it may
 //     have crashed, with its word still good, before it heard. (Peers without leases are given a moment instead.)
-//   - A backup that was paused begins to listen anew: the adverts of that time may be lost.
+//   - A backup that was paused begins to listen anew: the adverts of that time may be lost. Whoever handed over on demand
+//     therefore takes the role back only after three down intervals of silence, not one: the other may be such a backup.
 //   - Who yields says so, with one more advert and then one of priority 0: a winner that had not heard of it learns that
 //     there were two, and announces again.
 #pragma once
