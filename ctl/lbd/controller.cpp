@@ -331,8 +331,7 @@ void Controller::track_ha() {
         const auto* link = network_->model().link(interface.name);
         node.interfaces_up &= link != nullptr && link->up();
     }
-    const auto attached = [](const auto& attachment) { return attachment.mode != FL_ENGINE_NONE; };
-    node.attached = published_ && std::all_of(attachments_.begin(), attachments_.end(), attached);
+    node.attached = published_ && attached_;
     ha_->track(config_.ha, [&](const ha::HaGroup& group) {
         return HaCondition{node.interfaces_up, node.attached, has_eligible_backend(group)};
     });
@@ -385,9 +384,14 @@ bool Controller::all_attached() const {
     return !devices.empty() && std::all_of(devices.begin(), devices.end(), attached);
 }
 
+// True if it has changed.
+bool Controller::look_at_programs() {
+    const bool attached = all_attached();
+    return std::exchange(attached_, attached) != attached;
+}
+
 void Controller::follow_routes() {
     if (!announcer_->on()) return;
-    attached_ = all_attached();
     plan::AnnouncingNode node{.published = published_, .attached = attached_};
     node.active = [&](const IpAddress& vip) {
         if (!ha_) return true;
@@ -402,10 +406,10 @@ void Controller::follow_routes() {
 }
 
 // What comes without a word: a program that is taken off, a role that runs out, a route that somebody removed.
-void Controller::check_routes() {
+void Controller::check_routes(bool programs_changed) {
     if (!announcer_->on()) return;
     if (std::exchange(routes_changed_, false) || announcer_->failing()) announcer_->refresh();
-    if (ha_ || settling_.pending() || attached_ != all_attached()) follow_routes();
+    if (ha_ || settling_.pending() || programs_changed) follow_routes();
 }
 
 // Drains and verdicts that the pinned tables remember.
@@ -456,6 +460,7 @@ Result<void> Controller::publish() {
     if (auto r = attach(); !r) return r;
     ports_->forget_adopted();
     published_ = true;
+    look_at_programs();
     if (auto r = begin_role(); !r) return r;
     follow_routes();
     for (const auto& decision : plan_.decisions) spdlog::info("pool {}: {}", decision.pool, decision.reason);
@@ -502,6 +507,7 @@ void Controller::follow_interfaces() {
     if (!published_) return;
     detach_strays();
     for (const auto& device : ports_->devices()) follow_device(device);
+    look_at_programs();
     follow_routes();
 }
 
@@ -744,8 +750,9 @@ void Controller::update_pool(std::size_t position) {
 void Controller::tick() {
     writer_->set_controller(static_cast<std::uint32_t>(getpid()), realtime_ns());
     if (auto collected = writer_->collect(); !collected) spdlog::debug("{}", collected.error().message);
+    const bool programs_changed = look_at_programs();
     track_ha();
-    check_routes();
+    check_routes(programs_changed);
     follow_hello();
     asio_->tick.expires_after(kTick);
     asio_->tick.async_wait([this](const boost::system::error_code& error) {

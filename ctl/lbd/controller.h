@@ -137,8 +137,9 @@ class Controller {
 
     void own_routes();
     bool all_attached() const;
+    bool look_at_programs();
     void follow_routes();
-    void check_routes();
+    void check_routes(bool programs_changed);
 
     plan::NodeView node_view() const;
     plan::HealthView health_view() const;
