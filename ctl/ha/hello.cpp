@@ -45,28 +45,6 @@ std::optional<HelloGroup> decode_group(std::span<const std::uint8_t> bytes) {
 
 }  // namespace
 
-std::string_view to_string(HelloRefusal refusal) {
-    switch (refusal) {
-#define FAIRLEAD_X(symbol, name, help) \
-    case HelloRefusal::symbol:         \
-        return name;
-        FAIRLEAD_HELLO_REFUSALS(FAIRLEAD_X)
-#undef FAIRLEAD_X
-    }
-    return "?";
-}
-
-std::string_view help_of(HelloRefusal refusal) {
-    switch (refusal) {
-#define FAIRLEAD_X(symbol, name, help) \
-    case HelloRefusal::symbol:         \
-        return help;
-        FAIRLEAD_HELLO_REFUSALS(FAIRLEAD_X)
-#undef FAIRLEAD_X
-    }
-    return "?";
-}
-
 HelloBuffer encode_hello(const Hello& hello) {
     HelloBuffer bytes{};
     std::copy(kMagic.begin(), kMagic.end(), bytes.begin());

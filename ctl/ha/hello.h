@@ -21,6 +21,7 @@
 #include <tl/expected.hpp>
 #include <vector>
 
+#include "ctl/ha/named_enum.h"
 #include "ctl/ha/vrrp_instance.h"
 
 namespace fairlead::ha {
@@ -62,17 +63,8 @@ struct Hello {
     X(kPeer, "peer", "not from one of the configured peers")                                           \
     X(kFull, "full", "from more nodes than a fleet has")
 
-enum class HelloRefusal : std::uint8_t {
-#define FAIRLEAD_X(symbol, name, help) symbol,
-    FAIRLEAD_HELLO_REFUSALS(FAIRLEAD_X)
-#undef FAIRLEAD_X
-};
-#define FAIRLEAD_X(symbol, name, help) +1
-inline constexpr std::size_t kHelloRefusals = 0 FAIRLEAD_HELLO_REFUSALS(FAIRLEAD_X);
-#undef FAIRLEAD_X
-
-std::string_view to_string(HelloRefusal refusal);
-std::string_view help_of(HelloRefusal refusal);
+FAIRLEAD_NAMED_ENUM(HelloRefusal, FAIRLEAD_HELLO_REFUSALS, help_of)
+inline constexpr std::size_t kHelloRefusals = kHelloRefusalTexts.size();
 
 using HelloBuffer = std::array<std::uint8_t, kHelloBytes>;
 // A name that is too long is cut off, groups beyond kHelloGroups are left out.

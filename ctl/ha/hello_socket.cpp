@@ -72,17 +72,11 @@ bool HelloSocket::send(const IpAddress& destination, std::span<const std::uint8_
 }
 
 std::optional<HelloSocket::Received> HelloSocket::receive() {
-    for (;;) {
-        Message message(buffer_);
-        message.room_for_control();
-        sockaddr_storage sender{};
-        message.header.msg_name = &sender;
-        message.header.msg_namelen = sizeof sender;
-        const auto size = ::recvmsg(fd(), &message.header, MSG_DONTWAIT);
-        if (size < 0 && errno == EINTR) continue;
-        if (size < 0) return std::nullopt;
-        return Received{address_of(sender), ttl_of(message.header), {buffer_.data(), static_cast<std::size_t>(size)}};
-    }
+    Message message(buffer_);
+    sockaddr_storage sender{};
+    const auto size = receive_message(fd(), message, sender);
+    if (!size) return std::nullopt;
+    return Received{address_of(sender), ttl_of(message.header), {buffer_.data(), *size}};
 }
 
 }  // namespace fairlead::ha

@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -84,5 +85,18 @@ struct Message {
     msghdr header{};
     alignas(cmsghdr) std::array<char, 256> control{};
 };
+
+// Bytes of the next message, cut off at what `message` has room for; nothing when none waits. `sender` is filled.
+template <typename Address>
+std::optional<std::size_t> receive_message(int fd, Message& message, Address& sender) {
+    message.room_for_control();
+    message.header.msg_name = &sender;
+    message.header.msg_namelen = sizeof sender;
+    for (;;) {
+        const auto size = ::recvmsg(fd, &message.header, MSG_DONTWAIT);
+        if (size >= 0) return static_cast<std::size_t>(size);
+        if (errno != EINTR) return std::nullopt;
+    }
+}
 
 }  // namespace fairlead::ha

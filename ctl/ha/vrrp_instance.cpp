@@ -27,24 +27,12 @@ constexpr int kDownIntervalsAfterHandOver = 3;
 // Answers to others' adverts are not closer to each other: nobody makes this node send many.
 constexpr Duration answer_gap_of(Duration interval) { return interval / 8; }
 
-struct ReasonText {
-    std::string_view name;
-    std::string_view phrase;
-};
-constexpr auto kReasonTexts = std::to_array<ReasonText>({
-#define FAIRLEAD_X(symbol, name, phrase) {name, phrase},
-    FAIRLEAD_ROLE_REASONS(FAIRLEAD_X)
-#undef FAIRLEAD_X
-});
-
 }  // namespace
 
 std::string_view to_string(State state) {
     constexpr std::array<std::string_view, 3> kNames = {"initialize", "backup", "active"};
     return kNames.at(static_cast<std::size_t>(state));
 }
-std::string_view to_string(RoleReason reason) { return kReasonTexts.at(static_cast<std::size_t>(reason)).name; }
-std::string_view phrase_of(RoleReason reason) { return kReasonTexts.at(static_cast<std::size_t>(reason)).phrase; }
 
 std::uint8_t VrrpInstance::effective_priority() const {
     if (tracking_.penalty == 0) return settings_.priority;

@@ -24,6 +24,7 @@
 #include <optional>
 #include <string_view>
 
+#include "ctl/ha/named_enum.h"
 #include "ctl/ha/vrrp_packet.h"
 
 namespace fairlead::ha {
@@ -49,13 +50,7 @@ std::string_view to_string(State state);  // "initialize", "backup", "active"
     X(kExternal, "external", "another program decided")                                   \
     X(kStopped, "stopped", "stopped")
 
-enum class RoleReason : std::uint8_t {
-#define FAIRLEAD_X(symbol, name, phrase) symbol,
-    FAIRLEAD_ROLE_REASONS(FAIRLEAD_X)
-#undef FAIRLEAD_X
-};
-std::string_view to_string(RoleReason reason);
-std::string_view phrase_of(RoleReason reason);
+FAIRLEAD_NAMED_ENUM(RoleReason, FAIRLEAD_ROLE_REASONS, phrase_of)
 
 struct InstanceSettings {
     std::uint8_t priority = 100;        // 1 to 254; 255 = owner of the addresses

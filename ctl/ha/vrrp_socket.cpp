@@ -145,15 +145,11 @@ bool VrrpSocket::send_to(const IpAddress& destination, std::span<const std::uint
 std::optional<VrrpSocket::Received> VrrpSocket::receive() {
     for (;;) {
         Message message(buffer_);
-        message.room_for_control();
         sockaddr_in6 sender{};
-        message.header.msg_name = &sender;
-        message.header.msg_namelen = sizeof sender;
-        const auto size = ::recvmsg(fd(), &message.header, MSG_DONTWAIT);
-        if (size < 0 && errno == EINTR) continue;
-        if (size < 0) return std::nullopt;
+        const auto size = receive_message(fd(), message, sender);
+        if (!size) return std::nullopt;
         // Cut off: longer than any advert, and refused for its length by whoever decodes it.
-        const std::span<const std::uint8_t> bytes(buffer_.data(), static_cast<std::size_t>(size));
+        const std::span<const std::uint8_t> bytes(buffer_.data(), *size);
         if (source_.is_v6()) return parse_v6(message.header, sender, bytes);
         if (auto received = parse_v4(bytes)) return received;
     }
