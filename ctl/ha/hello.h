@@ -3,8 +3,11 @@
 // that: keepalived may be the peer. Bytes to values and back, with every check. Pure; no exceptions; whatever the bytes,
 // nothing beyond them is read.
 //
-// Hellos are for people, metrics and `lbctl failover --to`; no role and no packet depends on them, so they are not
-// authenticated. They come from the same link, by their TTL of 255, and from the configured peers where there are any.
+// Nothing in them is authenticated. They come from the same link, by their TTL of 255, and from the configured peers where
+// there are any; whoever can send from a peer's address on that link can forge them. No role and no packet depends on them:
+// a forger can show a node that is not there, hide or pretend a difference, and have `lbctl failover --to` refused, or let
+// through to the node that VRRP chooses. Whatever arrives is checked in full, counted by reason where it is refused, and
+// remembered of a bounded number of senders.
 //
 // Layout, all numbers in network order; what is not used is zero:
 //     0  "FLHI"    4  version 1    5  flags: 1 = an answer    6  bytes of the name    7  groups

@@ -36,8 +36,15 @@ std::optional<HelloRefusal> HelloBook::refuse(const IpAddress& source, TimePoint
     if (source == scope_.own) return HelloRefusal::kOwnAddress;
     if (!scope_.peers.empty() && !contains(scope_.peers, source)) return HelloRefusal::kPeer;
     std::erase_if(peers_, [&](const HelloPeer& peer) { return now - peer.heard > kHelloExpiry; });
-    const auto same = [&](const HelloPeer& peer) { return peer.address == source; };
-    if (peers_.size() >= kHelloPeers && std::none_of(peers_.begin(), peers_.end(), same)) return HelloRefusal::kFull;
+    const auto is_source = [&](const HelloPeer& peer) { return peer.address == source; };
+    if (std::any_of(peers_.begin(), peers_.end(), is_source)) return std::nullopt;
+    // Strangers do not take the place of those whom this node speaks to, and these are kHelloPeers at the most.
+    if (peers_.size() >= 2 * kHelloPeers) return HelloRefusal::kFull;
+    const auto known = destinations();
+    if (contains(known, source)) return std::nullopt;
+    const auto strangers = std::count_if(peers_.begin(), peers_.end(),
+                                         [&](const HelloPeer& peer) { return !contains(known, peer.address); });
+    if (static_cast<std::size_t>(strangers) >= kHelloPeers) return HelloRefusal::kFull;
     return std::nullopt;
 }
 

@@ -16,7 +16,8 @@ namespace fairlead::ha {
 
 inline constexpr std::chrono::seconds kHelloInterval{1};
 inline constexpr std::chrono::seconds kHelloExpiry{10};  // who is silent for longer is not there
-inline constexpr std::size_t kHelloPeers = 16;           // as many as a fleet has nodes beside this one
+// As many as a fleet has nodes beside this one; of those that it knows, and again of strangers.
+inline constexpr std::size_t kHelloPeers = 16;
 
 struct HelloPeer {
     IpAddress address;

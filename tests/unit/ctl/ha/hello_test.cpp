@@ -148,6 +148,16 @@ TEST_F(HelloBookTest, ForgedSourcesFillNoMemory) {
     EXPECT_EQ(book_.peers(kStart + kHelloExpiry + 1ms).size(), 1U);
 }
 
+TEST_F(HelloBookTest, ForgedSourcesKeepNoNodeOut) {
+    for (int i = 1; i <= 200; ++i) hear("198.51.100." + std::to_string(i), sample());
+    book_.set_scope({ip("192.0.2.2"), {}, {ip("192.0.2.3")}});
+    EXPECT_FALSE(hear("192.0.2.3", sample("lb-b")));
+    ASSERT_EQ(book_.peers(kStart).size(), kHelloPeers + 1);
+    EXPECT_EQ(book_.peers(kStart)[0].hello.name, "lb-b");
+    hear("198.51.100.201", sample());
+    EXPECT_EQ(refused(HelloRefusal::kFull), 200 - kHelloPeers + 1);
+}
+
 // --- what is made of it ---
 
 TEST(HelloDifferences, AreNamed) {
