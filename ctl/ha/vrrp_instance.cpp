@@ -137,6 +137,7 @@ Actions VrrpInstance::give_up(TimePoint now) {
     hand_over(RoleReason::kFailover, now, actions);
     wait_until(now + kDownIntervalsAfterHandOver * down_interval(), Since::kOwnClock);
     released_ = true;
+    released_at_ = now;
     return actions;
 }
 
@@ -283,6 +284,7 @@ bool VrrpInstance::follows(const PeerAdvert& advert) {
 }
 
 void VrrpInstance::heard_as_backup(const PeerAdvert& advert) {
+    const auto before = down_at_;
     if (advert.priority == kPriorityStop) {
         lower_since_.reset();
         wait_until(advert.at + skew(), Since::kAdvert);
@@ -290,6 +292,8 @@ void VrrpInstance::heard_as_backup(const PeerAdvert& advert) {
         active_interval_ = advert.interval;
         wait_until(advert.at + down_interval(), Since::kAdvert);
     }
+    // What was on its way when this node handed over is no news of who takes over: a node that had just yielded, say.
+    if (released_ && before && advert.at < released_at_ + interval()) down_at_ = std::max(*before, *down_at_);
 }
 
 // --- active ---

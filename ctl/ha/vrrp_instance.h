@@ -175,6 +175,7 @@ class VrrpInstance {
     bool ready_ = false;
     Tracking tracking_;
     bool released_ = false;
+    TimePoint released_at_;
     std::optional<PeerAdvert> peer_;
     InstanceCounters counters_;
     TimePoint last_run_;

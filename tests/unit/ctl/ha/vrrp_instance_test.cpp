@@ -471,6 +471,31 @@ TEST(VrrpInstance, AHandOverWaitsForWhoWasPaused) {
     EXPECT_EQ(node.adverts, std::vector<std::uint8_t>{kPriorityStop});
 }
 
+// The last words of a node that yielded are still on their way when this one hands over.
+TEST(VrrpInstance, WhatWasOnItsWayIsNoReasonToTakeBack) {
+    Node node = active();
+    node.run(node.instance.give_up(node.now));
+    const auto until = node.now + 3 * (3s + skew(100, 1s));
+    node.hear(kLower, 50);
+    node.hear(kLower, kPriorityStop);
+    node.until(until - 1ns);
+    EXPECT_EQ(node.instance.state(), State::kBackup);
+}
+
+// ... but whoever did take over, and then gives it back, need not wait.
+TEST(VrrpInstance, WhoHandedOverTakesItWhenItIsGivenBack) {
+    Node node = active();
+    node.run(node.instance.give_up(node.now));
+    for (int i = 0; i < 3; ++i) {
+        node.wait(500ms);
+        node.hear(kHigher, 50);
+    }
+    node.hear(kHigher, kPriorityStop);
+    node.wait(skew(100, 1s));
+    EXPECT_TRUE(node.active());
+    EXPECT_EQ(node.reason(), RoleReason::kPeerStopped);
+}
+
 // A pause of whoever handed over does not shorten that.
 TEST(VrrpInstance, WhoHandedOverAndIsPausedWaitsAsLong) {
     Node node = active();
