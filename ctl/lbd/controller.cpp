@@ -752,6 +752,7 @@ void Controller::tick() {
     if (auto collected = writer_->collect(); !collected) spdlog::debug("{}", collected.error().message);
     const bool programs_changed = look_at_programs();
     track_ha();
+    if (ha_) log_role();  // a split is no change of role
     check_routes(programs_changed);
     follow_hello();
     asio_->tick.expires_after(kTick);

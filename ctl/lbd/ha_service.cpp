@@ -189,12 +189,15 @@ std::vector<std::string> HaService::take_changes() {
     [[maybe_unused]] const auto cleared = ::read(changes_fd(), &count, sizeof count);
     std::vector<std::string> lines;
     for (const auto& group : status()) {
-        auto& told = told_[group.name];
-        if (told > group.changes) told = 0;  // it began anew, with another VRID
+        auto& [told, splits] = told_[group.name];
+        if (told > group.changes) told = splits = 0;  // it began anew, with another VRID
         if (group.changes - told > ha::kHaHistory) told = group.changes - ha::kHaHistory;
         const auto called = groups_.size() > 1 ? "group " + group.name + ": " : std::string();
         for (; told < group.changes; ++told)
             lines.push_back(called + describe(group.history.at(told % ha::kHaHistory)));
+        if (std::exchange(splits, group.counters.split_brains) < group.counters.split_brains)
+            lines.push_back(called + "SPLIT BRAIN: another node was active too" +
+                            (group.peer ? ": " + group.peer->address.to_string() : ""));
     }
     return lines;
 }

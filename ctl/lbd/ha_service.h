@@ -61,7 +61,7 @@ class HaService {
     // Of groups(), by position.
     std::vector<ha::HaGroupStatus> status() const { return thread_->status(); }
     int changes_fd() const { return thread_->changes_fd(); }
-    // The changes of role since the last call, a line each.
+    // The changes of role since the last call, a line each, and whether another node was found active beside this one.
     std::vector<std::string> take_changes();
 
   private:
@@ -73,7 +73,10 @@ class HaService {
     std::vector<ha::HaGroup> groups_;
     std::map<std::string, ha::Tracking> tracking_;  // by group, as the thread has it
     bool ready_ = false;
-    std::map<std::string, std::uint64_t> told_;  // changes, by group
+    struct Told {
+        std::uint64_t changes = 0, splits = 0;
+    };
+    std::map<std::string, Told> told_;  // by group
 };
 
 // "backup -> active: no advert for the down interval (192.0.2.3, priority 100)"
