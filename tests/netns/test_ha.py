@@ -9,7 +9,7 @@ import time
 
 import frames
 import pytest
-from lab import ROOT, VIP4, VIP6, curl, forget_instance, make_config, packets, setup_backends, wait_for
+from lab import ROOT, VIP4, VIP6, curl, forget_instance, make_config, packets, pool_tables, setup_backends, wait_for
 from steering import mac_bytes
 
 HA = '[ha]\nmode = "vrrp"\nvrid = 51\nadvert_interval = "100ms"\n'
@@ -31,12 +31,23 @@ def pair(bench, head=HA, nodes=None, start=True, family=4):
     return lab
 
 
+def external_pair(bench, nodes):
+    """Two balancers on nodes of their own, lb the active one."""
+    lab = bench.lab(pair=True)
+    lab.servers = {name: lab.nginx(lab.nodes[name]) for name in ("master", "slave")}
+    setup_backends(lab, "l2dsr", (4,))
+    lab.share_hash_key()
+    bench.balance(lab, make_config(lab, head=HA, nodes=nodes))
+    wait_for(lambda: active(lab.lbds["lb"]) and not active(lab.lbds["lb2"]), "lb to be the active one")
+    return lab
+
+
 def ha(lbd):
     return lbd.lbctl_json("ha")["ha"]
 
 
 def active(lbd):
-    return lbd.lbctl_json("status")["role"]["active"]
+    return lbd.lbctl_json("status", check=False)["role"]["active"]  # 1: all down, 3: lbd is not there
 
 
 TWO_GROUPS = HA + '[[ha.group]]\nname = "second"\nvrid = 52\nvips = ["192.0.2.20"]\n'
@@ -107,6 +118,21 @@ def test_killed_controller_loses_the_role_and_forwards_on(served):
     assert curl(served.client, VIP4) == "master"
 
 
+def test_frozen_controller_is_never_seen_as_active(bench):
+    """Stopped for longer than its lease, with all it knew in memory, and then let go on: table, metrics and lbctl agree."""
+    lab = pair(bench, head=HA + "preempt = false\n")
+    wait_active(lab, "master")
+    master, slave = lab.lbds["master"], lab.lbds["slave"]
+    assert who_answers_arp(lab) == [mac_bytes(lab.master.mac)]
+    master.process.signal(signal.SIGSTOP)
+    wait_for(lambda: active(slave), "the slave to take over")
+    assert who_answers_arp(lab) == [mac_bytes(lab.slave.mac)]  # the master's program runs on, and reads the table
+    master.process.signal(signal.SIGCONT)
+    for _ in range(10):
+        assert (master.metrics().total("ha_role"), active(master), active(slave)) == (0, False, True)
+    assert ha(master)["history"][0]["reason"] == "lease_lost"
+
+
 def test_restart_hands_over_and_comes_back(served):
     master, slave = served.lbds["master"], served.lbds["slave"]
     began = time.monotonic()
@@ -129,6 +155,108 @@ def test_failover_and_reload(served):
     assert ha(master)["handed_over"]
     slave.lbctl("failover")
     wait_active(served, "master")
+
+
+def test_a_program_that_is_taken_off_hands_over(served):
+    """A node whose program an operator detaches would answer for nothing."""
+    master, slave = served.lbds["master"], served.lbds["slave"]
+    assert curl(served.client, VIP4) == "master" and neighbour(served.client, VIP4) == served.master.mac
+    master.lbctl("detach", "--all")
+    wait_active(served, "slave")
+    assert ha(master)["history"][0]["reason"] == "fault" and ha(slave)["history"][0]["reason"] == "peer_stopped"
+    wait_for(lambda: neighbour(served.client, VIP4) == served.slave.mac, "the client to know the slave")
+    assert curl(served.client, VIP4) == "master"  # tier 0, through the slave
+    master.stop()
+    master.start()
+    wait_active(served, "master")
+    assert master.attached_mode() == "native"
+
+
+def test_a_node_that_reaches_no_backend_yields(bench):
+    """150 less 50 is less than the other node's 120; both are up, and only one of them is of use."""
+    lab = external_pair(bench, {"lb": {"priority": 150}, "lb2": {"priority": 120}})
+    lb, lb2 = lab.lbds["lb"], lab.lbds["lb2"]
+    backends = [f"{lab.nodes[name].v4}/32" for name in ("master", "slave")]
+    for address in backends:
+        lab.lb.run("ip", "route", "add", "unreachable", address)
+    wait_for(lambda: active(lb2) and not active(lb), "lb2 to take over")
+    assert ha(lb)["priority"] == 100 and ha(lb)["history"][0]["reason"] == "yielded"
+    assert curl(lab.client, VIP4) == "master"
+    for address in backends:
+        lab.lb.run("ip", "route", "del", "unreachable", address)
+    wait_for(lambda: active(lb) and not active(lb2), "lb to take back")
+    assert ha(lb)["priority"] == 150
+
+
+def test_no_mastership_before_the_first_round_of_checks(bench):
+    """A node comes back, the better one, and one of its checks takes three seconds to say anything."""
+    check_s = 3
+    lab = pair(bench)
+    master, slave = lab.lbds["master"], lab.lbds["slave"]
+    wait_active(lab, "master")
+    master.stop()
+    wait_for(lambda: active(slave), "the slave to take over")
+    silent = lab.nodes["client"].v4.rsplit(".", 1)[0] + ".77"  # nobody's
+    slow = {"type": "tcp", "port": 9, "interval": f"{check_s + 1}s", "timeout": f"{check_s}s"}
+    master.write_config(master.config_file.read_text() + pool_tables(
+        {"name": "slow", "checks": [slow]}, [{"name": "silent", "address": silent}],
+        [{"name": "slow", "vip": VIP4, "ports": [81], "pool": "slow"}]))
+    lab.master.run("ip", "neigh", "replace", silent, "lladdr", "02:00:00:00:00:77", "nud", "permanent", "dev", "eth0")
+    began = time.monotonic()
+    master.start(wait=False)
+    wait_for(lambda: master.lbctl("ha", check=False).returncode == 0, "lbd to answer")
+    wait_for(lambda: active(master), "the master to come back", timeout=10 * check_s)
+    assert time.monotonic() - began > check_s
+    wait_for(lambda: [entry["reason"] for entry in ha(slave)["history"][:2]] == ["yielded", "peer_stopped"],
+             "the slave to have been active until then")
+    assert master.log().index("serving 1 VIPs") < master.log().index("backup -> active")
+    assert ha(master)["history"][0]["reason"] == "preempted"
+
+
+def between(lab, cut):
+    """Cuts the two balancers off from each other, and from nobody else; or mends that."""
+    for name in lab.lbds:
+        lab.sw.run("bridge", "link", "set", "dev", lab.nodes[name].peer(), "isolated", "on" if cut else "off")
+
+
+def test_split_between_the_balancers_heals(bench):
+    """Both go on seeing the clients, so both serve them; three times over. One master within three adverts of healing, and
+    neighbour tables that are right again at once. What passes on the wire is counted, for clocks are not to be trusted on
+    a busy machine; the times are bounded by ten times what they should be, and printed."""
+    interval_s, rounds = 0.1, 3
+    lab = external_pair(bench, {"lb": {"priority": 150}})
+    lb, lb2 = lab.lbds["lb"], lab.lbds["lb2"]
+    adverts = lab.capture(lab.lb2, "ip proto 112")
+    assert curl(lab.client, VIP4) == "master" and neighbour(lab.client, VIP4) == lab.lb.mac
+    healed_after, known_after = [], []
+    for turn in range(1, rounds + 1):
+        between(lab, cut=True)
+        wait_for(lambda: active(lb) and active(lb2), "both to be active")
+        wait_for(lambda: neighbour(lab.client, VIP4) == lab.lb2.mac, "the client to believe whoever announced last")
+        assert curl(lab.client, VIP4) == "master"
+        before = len(packets(adverts))
+        between(lab, cut=False)
+        began = time.monotonic()
+        wait_for(lambda: not active(lb2), "lb2 to yield", poll=0.001)
+        healed_after.append(time.monotonic() - began)
+        wait_for(lambda: neighbour(lab.client, VIP4) == lab.lb.mac, "the client to know lb again", poll=0.001)
+        known_after.append(time.monotonic() - began)
+        assert active(lb) and curl(lab.client, VIP4) == "master"
+        wait_for(lambda: ha(lb)["split_brains"] == turn, f"{turn} splits to be counted")
+        history = ha(lb2)["history"][0]
+        assert history["to"] == "backup" and history["reason"] == "yielded"
+        # Of the worse node's adverts those that claim the VIP, from when it can hear; its last words have priority 0.
+        seen = packets(adverts)[before:]
+        heard = next(number for number, line in enumerate(seen) if f"{lab.lb.v4} > " in line)
+        claims = [line for line in seen[heard:] if f"{lab.lb2.v4} > " in line and "prio 0," not in line]
+        assert 1 <= len(claims) <= 3, seen
+    assert lb.metrics().total("ha_split_brain_total") == rounds and lb2.metrics().total("ha_split_brain_total") == 0
+    in_ms = [[round(1000 * seconds) for seconds in times] for times in (healed_after, known_after)]
+    print(f"after healing: one master in {in_ms[0]} ms, the client's neighbour table right in {in_ms[1]} ms")
+    assert max(healed_after) < 10 * 3 * interval_s
+    assert max(known_after) < 10 * (3 * interval_s + 0.1)
+    said = f"SPLIT BRAIN: another node was active too: {lab.lb2.v4}"
+    wait_for(lambda: said in lb.log(), "the log to say so")
 
 
 def test_vips_of_ipv6_alone(bench):
