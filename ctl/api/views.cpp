@@ -147,12 +147,6 @@ Json nodes_json(const ControllerFacts* facts) {
     return nodes;
 }
 
-std::string mac_text(std::uint64_t word) {
-    MacAddress mac;
-    for (std::size_t i = 0; i < mac.bytes.size(); ++i) mac.bytes[i] = static_cast<std::uint8_t>(word >> (8 * i));
-    return mac.to_string();
-}
-
 // A VLAN's number; 0 = untagged; null = whatever a frame has.
 Json vlan_json(std::uint32_t vlan) { return vlan == FL_VLAN_NONE ? Json() : Json(vlan); }
 
@@ -163,7 +157,7 @@ Json port_json(const tables::PortStatus& port, const fl_port& record, const Cont
             if (known.number == port.number) more = &known;
     Json json{{"number", port.number}, {"interface", port.name}, {"engine", to_string(port.mode)}};
     json["reason"] = more ? Json(more->reason) : Json();
-    json["mac"] = mac_text(record.mac);
+    json["mac"] = tables::mac_of(record.mac).to_string();
     json["mtu"] = port.mtu;
     json["max_mtu"] = more && more->max_mtu ? Json(*more->max_mtu) : Json();
     json["frames"] = (port.flags & FL_PORT_FRAMES) != 0;
@@ -185,7 +179,7 @@ Json way_json(const tables::PortStatus& port, const fl_port& record, const table
             {"name", port.name},
             {"interface", port_name(snapshot, FL_PORT_DEVICE(port.way))},
             {"vlan", vlan_json(FL_PORT_VLAN_OUT(port.way))},
-            {"mac", mac_text(record.mac)},
+            {"mac", tables::mac_of(record.mac).to_string()},
             {"mtu", port.mtu}};
 }
 
@@ -237,7 +231,7 @@ Json next_hop_json(const tables::BackendStatus& backend, const tables::Snapshot&
             json["vlan"] = vlan_json(FL_PORT_VLAN_OUT(port.way));
         }
     if (facts && !facts->interface.empty()) json["interface"] = facts->interface;
-    json["mac"] = word ? Json(mac_text(FL_NEXTHOP_MAC(word))) : Json();
+    json["mac"] = word ? Json(tables::mac_of(FL_NEXTHOP_MAC(word)).to_string()) : Json();
     json["resolved"] = word != 0;
     json["reason"] = facts ? Json(facts->reason) : Json();
     return json;

@@ -7,12 +7,6 @@
 namespace fairlead::lbctl {
 namespace {
 
-MacAddress mac_of(std::uint64_t word) {
-    MacAddress mac;
-    for (std::size_t i = 0; i < mac.bytes.size(); ++i) mac.bytes[i] = static_cast<std::uint8_t>(word >> (8 * i));
-    return mac;
-}
-
 // Once: lbd, when it is there, repeats it. What cannot be sent is no reason to stop.
 std::size_t announce(const tables::Tables& tables, const std::vector<IpAddress>& vips) {
     std::size_t sent = 0;
@@ -24,7 +18,7 @@ std::size_t announce(const tables::Tables& tables, const std::vector<IpAddress>&
         const bool tagged = number != 0 && number != FL_VLAN_NONE;
         const auto vlan = tagged ? std::optional(static_cast<std::uint16_t>(number)) : std::nullopt;
         for (const auto& vip : vips)
-            if (sender->send(ha::announcement(vip, mac_of(tables.ports()[port.number].mac), vlan))) ++sent;
+            if (sender->send(ha::announcement(vip, tables::mac_of(tables.ports()[port.number].mac), vlan))) ++sent;
     }
     return sent;
 }
