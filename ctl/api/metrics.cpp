@@ -73,6 +73,8 @@ Labels labels_of(const CheckMetrics& row) {
     return {{"pool", row.pool}, {"backend", row.backend}, {"check", row.check}};
 }
 
+Labels labels_of(const HaMetrics& row) { return {{"group", row.group}}; }
+
 template <typename Rows, typename Value>
 void add_rows(Page& page, const Rows& rows, Value value) {
     for (const auto& row : rows) {
@@ -163,28 +165,48 @@ void add_transitions(Page& page, const TransitionMetrics& metrics) {
     page.sample({}, metrics.previous);
 }
 
-void add_ha(Page& page, const std::optional<HaMetrics>& ha) {
-    if (!ha) return;
-    page.gauge("ha_role", "Whether this node answers for the VIPs.");
-    page.sample({}, ha->active ? 1.0 : 0.0);
+void add_ha(Page& page, const std::vector<HaMetrics>& rows) {
+    if (rows.empty()) return;
+    page.gauge("ha_role", "Whether this node answers for the group's VIPs.");
+    add_rows(page, rows, [](const HaMetrics& row) { return row.active ? 1.0 : 0.0; });
     page.counter("ha_transitions_total", "Changes of the VRRP state since lbd started.");
-    page.sample({}, ha->transitions);
+    add_rows(page, rows, [](const HaMetrics& row) { return row.transitions; });
     page.counter("ha_adverts_sent_total", "VRRP adverts sent.");
-    page.sample({}, ha->adverts_sent);
+    add_rows(page, rows, [](const HaMetrics& row) { return row.adverts_sent; });
     page.counter("ha_adverts_received_total", "VRRP adverts received and believed.");
-    page.sample({}, ha->adverts_received);
+    add_rows(page, rows, [](const HaMetrics& row) { return row.adverts_received; });
     page.counter("ha_adverts_rejected_total", "VRRP adverts received and not believed, by reason.");
-    for (const auto& [reason, count] : ha->rejected) page.sample({{"reason", reason}}, count);
+    for (const HaMetrics& row : rows) {
+        for (const auto& [reason, count] : row.rejected) {
+            page.sample({{"group", row.group}, {"reason", reason}}, count);
+        }
+    }
     page.counter("ha_split_brain_total", "Times that another node was found active beside this one.");
-    page.sample({}, ha->split_brains);
+    add_rows(page, rows, [](const HaMetrics& row) { return row.split_brains; });
     page.gauge("ha_peer_differs", "Whether the peer advertises other VIPs than this node.");
-    page.sample({}, ha->peer_differs ? 1.0 : 0.0);
+    add_rows(page, rows, [](const HaMetrics& row) { return row.peer_differs ? 1.0 : 0.0; });
 }
 
 void add_routes(Page& page, const std::optional<std::uint64_t>& announced) {
     if (!announced) return;
     page.gauge("announced_routes", "VIPs whose host route stands for a routing daemon to announce.");
     page.sample({}, *announced);
+}
+
+void add_hello(Page& page, const std::optional<HelloMetrics>& hello) {
+    if (!hello) return;
+    page.gauge("ha_config_differs", "Whether another node has another config, hash key or table layout than this one.");
+    page.sample({}, hello->differs ? 1.0 : 0.0);
+    page.gauge("ha_nodes_heard", "Other nodes whose hellos came within the last 10 seconds.");
+    page.sample({}, hello->nodes);
+    page.counter("ha_hellos_sent_total", "Hellos sent to other nodes.");
+    page.sample({}, hello->sent);
+    page.counter("ha_hellos_received_total", "Hellos received and believed.");
+    page.sample({}, hello->received);
+    page.counter("ha_hellos_rejected_total", "Hellos received and not believed, by reason.");
+    for (const auto& [reason, count] : hello->rejected) {
+        page.sample({{"reason", reason}}, count);
+    }
 }
 
 void add_infos(Page& page, const MetricsInput& input) {
@@ -208,6 +230,7 @@ std::string render_metrics(const MetricsInput& input) {
     add_transitions(page, input.transitions);
     add_ha(page, input.ha);
     add_routes(page, input.announced_routes);
+    add_hello(page, input.hello);
     add_infos(page, input);
     return page.text();
 }

@@ -58,6 +58,7 @@ struct EngineMetrics {
 };
 
 struct HaMetrics {
+    std::string group;
     bool active = false;  // by the role word: what is stale reads as standby
     std::uint64_t transitions = 0;
     std::uint64_t adverts_sent = 0;
@@ -73,6 +74,14 @@ struct TransitionMetrics {
     std::uint64_t inserts = 0, full = 0, previous = 0;
 };
 
+struct HelloMetrics {
+    std::uint64_t nodes = 0;  // other nodes that were heard of late
+    bool differs = false;     // one of them has another config, hash key or table layout
+    std::uint64_t sent = 0;
+    std::uint64_t received = 0;
+    std::vector<std::pair<std::string, std::uint64_t>> rejected;  // by reason
+};
+
 struct MetricsInput {
     std::vector<ServiceMetrics> services;
     std::vector<BackendMetrics> backends;
@@ -80,7 +89,8 @@ struct MetricsInput {
     std::vector<TableMetrics> tables;
     std::vector<EngineMetrics> engines;
     TransitionMetrics transitions;
-    std::optional<HaMetrics> ha;                    // none without [ha]
+    std::vector<HaMetrics> ha;                      // none without [ha]
+    std::optional<HelloMetrics> hello;              // as well
     std::optional<std::uint64_t> announced_routes;  // none unless announce = "route"
     std::vector<std::uint64_t> reasons;             // packets by enum fl_reason; missing ones are 0
     std::string version;

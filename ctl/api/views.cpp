@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ctl/api/views.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <ctime>
+#include <map>
 #include <nlohmann/json.hpp>
 
 namespace fairlead::api {
@@ -35,23 +37,28 @@ Json controller_json(const fl_meta& meta, const ControllerFacts* facts) {
     return json;
 }
 
-// Of what the tables say: a word that has run out is no role, whoever wrote it.
-struct RoleWords {
+// Of what the tables say, for the VIPs of one role: a word that has run out is no role, whoever wrote it.
+struct RoleState {
     bool active = false;
     bool without_end = false;
+    std::vector<std::string> vips;
 };
 
-RoleWords role_words(const tables::Snapshot& snapshot) {
+// By number.
+std::map<std::uint32_t, RoleState> role_states(const tables::Snapshot& snapshot) {
     timespec now{};
     clock_gettime(CLOCK_MONOTONIC, &now);
     const auto now_ns =
         static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
-    RoleWords words;
+    std::map<std::uint32_t, RoleState> states;
     for (const auto& vip : snapshot.vips) {
-        words.active |= now_ns < vip.active_until_ns;
-        words.without_end |= vip.active_until_ns == UINT64_MAX;
+        auto& state = states[vip.role];
+        state.active |= now_ns < vip.active_until_ns;
+        state.without_end |= vip.active_until_ns == UINT64_MAX;
+        state.vips.push_back(vip.address.to_string());
     }
-    return words;
+    for (auto& [role, state] : states) std::sort(state.vips.begin(), state.vips.end());
+    return states;
 }
 
 Json change_json(const HaChangeFacts& change) {
@@ -74,18 +81,41 @@ Json peer_json(const HaFacts& ha) {
             {"interval_differs", ha.peer_interval_differs}};
 }
 
-Json role_json(const tables::Snapshot& snapshot, const ControllerFacts* facts) {
-    const auto words = role_words(snapshot);
-    if (facts && facts->ha && !facts->ha->history.empty()) {
-        const auto& last = facts->ha->history.front();
-        return {{"active", words.active},
-                {"reason", last.phrase},
-                {"since", rfc3339(last.at)},
-                {"priority", facts->ha->priority},
-                {"peer", peer_json(*facts->ha)}};
+// Null members: without HA, or without lbd.
+Json group_json(std::uint32_t role, const RoleState& state, const HaFacts* ha) {
+    Json json{{"name", ha ? Json(ha->name) : Json()}, {"vrid", role}, {"vips", state.vips}, {"active", state.active}};
+    const auto* last = ha && !ha->history.empty() ? &ha->history.front() : nullptr;
+    json["reason"] = last                ? last->phrase
+                     : state.without_end ? "no HA configured"
+                     : state.active      ? "lease held"
+                                         : "not active yet";
+    json["since"] = last ? Json(rfc3339(last->at)) : Json();
+    json["priority"] = ha ? Json(ha->priority) : Json();
+    json["peer"] = ha ? peer_json(*ha) : Json();
+    return json;
+}
+
+// In the config's order where lbd says it, else by number.
+Json groups_json(const tables::Snapshot& snapshot, const ControllerFacts* facts) {
+    auto states = role_states(snapshot);
+    Json groups = Json::array();
+    for (const auto& ha : facts ? facts->ha : std::vector<HaFacts>{}) {
+        groups.push_back(group_json(ha.vrid, states[ha.vrid], &ha));
+        states.erase(ha.vrid);
     }
-    const char* reason = words.without_end ? "no HA configured" : words.active ? "lease held" : "not active yet";
-    return {{"active", words.active}, {"reason", reason}, {"since", nullptr}, {"priority", nullptr}, {"peer", nullptr}};
+    for (const auto& [role, state] : states) groups.push_back(group_json(role, state, nullptr));
+    return groups;
+}
+
+// Of the first group; "active" for any of them.
+Json role_json(const tables::Snapshot& snapshot, const ControllerFacts* facts) {
+    auto groups = groups_json(snapshot, facts);
+    const auto active = std::any_of(groups.begin(), groups.end(),
+                                    [](const auto& group) { return group["active"].template get<bool>(); });
+    const auto first = groups.empty() ? group_json(0, {}, nullptr) : groups.front();
+    return {{"active", active},        {"reason", first["reason"]},
+            {"since", first["since"]}, {"priority", first["priority"]},
+            {"peer", first["peer"]},   {"groups", std::move(groups)}};
 }
 
 Json announce_json(const ControllerFacts* facts) {
@@ -98,10 +128,23 @@ Json announce_json(const ControllerFacts* facts) {
     return json;
 }
 
-std::string mac_text(std::uint64_t word) {
-    MacAddress mac;
-    for (std::size_t i = 0; i < mac.bytes.size(); ++i) mac.bytes[i] = static_cast<std::uint8_t>(word >> (8 * i));
-    return mac.to_string();
+// Null without HA or lbd.
+Json nodes_json(const ControllerFacts* facts) {
+    if (!facts || !facts->hello) return nullptr;
+    Json nodes = Json::array();
+    for (const auto& node : facts->hello->nodes) {
+        Json json{{"name", node.name}, {"address", node.address}, {"last_hello", rfc3339(node.last_hello)}};
+        json["differs"] = node.differs;
+        json["groups"] = Json::array();
+        for (const auto& group : node.groups) {
+            Json row{{"vrid", group.vrid}, {"state", group.state}};
+            row["priority"] = group.priority;
+            row["ready"] = group.ready;
+            json["groups"].push_back(std::move(row));
+        }
+        nodes.push_back(std::move(json));
+    }
+    return nodes;
 }
 
 // A VLAN's number; 0 = untagged; null = whatever a frame has.
@@ -114,7 +157,7 @@ Json port_json(const tables::PortStatus& port, const fl_port& record, const Cont
             if (known.number == port.number) more = &known;
     Json json{{"number", port.number}, {"interface", port.name}, {"engine", to_string(port.mode)}};
     json["reason"] = more ? Json(more->reason) : Json();
-    json["mac"] = mac_text(record.mac);
+    json["mac"] = tables::mac_of(record.mac).to_string();
     json["mtu"] = port.mtu;
     json["max_mtu"] = more && more->max_mtu ? Json(*more->max_mtu) : Json();
     json["frames"] = (port.flags & FL_PORT_FRAMES) != 0;
@@ -136,7 +179,7 @@ Json way_json(const tables::PortStatus& port, const fl_port& record, const table
             {"name", port.name},
             {"interface", port_name(snapshot, FL_PORT_DEVICE(port.way))},
             {"vlan", vlan_json(FL_PORT_VLAN_OUT(port.way))},
-            {"mac", mac_text(record.mac)},
+            {"mac", tables::mac_of(record.mac).to_string()},
             {"mtu", port.mtu}};
 }
 
@@ -188,7 +231,7 @@ Json next_hop_json(const tables::BackendStatus& backend, const tables::Snapshot&
             json["vlan"] = vlan_json(FL_PORT_VLAN_OUT(port.way));
         }
     if (facts && !facts->interface.empty()) json["interface"] = facts->interface;
-    json["mac"] = word ? Json(mac_text(FL_NEXTHOP_MAC(word))) : Json();
+    json["mac"] = word ? Json(tables::mac_of(FL_NEXTHOP_MAC(word)).to_string()) : Json();
     json["resolved"] = word != 0;
     json["reason"] = facts ? Json(facts->reason) : Json();
     return json;
@@ -248,6 +291,7 @@ Json status_view(const std::string& instance, const tables::Tables& tables, cons
                                   {"state_file", facts->state_file}}
                            : Json();
     json["role"] = role_json(snapshot, facts);
+    json["nodes"] = nodes_json(facts);
     json["announce"] = announce_json(facts);
     json["serving"] = serving_json(snapshot, facts);
     json["ports"] = Json::array();
@@ -273,11 +317,10 @@ Json status_view(const std::string& instance, const tables::Tables& tables, cons
     return json;
 }
 
-Json ha_view(const tables::Snapshot& snapshot, const ControllerFacts* facts) {
-    if (!facts || !facts->ha) return {{"ha", nullptr}};
-    const auto& ha = *facts->ha;
-    Json json{{"mode", ha.mode}, {"vrid", ha.vrid}, {"state", ha.state}};
-    json["active"] = role_words(snapshot).active;
+namespace {
+Json ha_group_json(const HaFacts& ha, const RoleState& state) {
+    Json json{{"name", ha.name}, {"mode", ha.mode}, {"vrid", ha.vrid}, {"vips", state.vips}, {"state", ha.state}};
+    json["active"] = state.active;
     json["priority"] = ha.priority;
     json["configured_priority"] = ha.configured_priority;
     json["ready"] = ha.ready;
@@ -293,6 +336,28 @@ Json ha_view(const tables::Snapshot& snapshot, const ControllerFacts* facts) {
     json["split_brains"] = ha.split_brains;
     json["history"] = Json::array();
     for (const auto& change : ha.history) json["history"].push_back(change_json(change));
+    return json;
+}
+Json hellos_json(const HelloFacts& hello) {
+    std::array<char, 17> digest{};
+    std::snprintf(digest.data(), digest.size(), "%016llx", static_cast<unsigned long long>(hello.config_digest));
+    Json json{{"config_digest", digest.data()}, {"sent", hello.sent}, {"received", hello.received}};
+    json["refused"] = Json::object();
+    for (const auto& [reason, count] : hello.refused) json["refused"][reason] = count;
+    return json;
+}
+}  // namespace
+
+// The first group's members stand beside the list of all: most nodes have one.
+Json ha_view(const tables::Snapshot& snapshot, const ControllerFacts* facts) {
+    if (!facts || facts->ha.empty()) return {{"ha", nullptr}};
+    auto states = role_states(snapshot);
+    Json groups = Json::array();
+    for (const auto& ha : facts->ha) groups.push_back(ha_group_json(ha, states[ha.vrid]));
+    Json json = groups.front();
+    json["groups"] = std::move(groups);
+    json["nodes"] = nodes_json(facts);
+    json["hellos"] = hellos_json(facts->hello.value_or(HelloFacts{}));
     return {{"ha", std::move(json)}};
 }
 

@@ -62,9 +62,11 @@ struct HaChangeFacts {
     unsigned peer_priority = 0;
 };
 
+// Of one group.
 struct HaFacts {
     std::string mode;  // "vrrp", "external"
-    unsigned vrid = 0;
+    std::string name{};
+    unsigned vrid = 0;  // and its role word's number
     std::string state;  // "initialize", "backup", "active"
     unsigned priority = 0, configured_priority = 0;
     bool ready = false;     // all checks have spoken
@@ -109,6 +111,28 @@ struct PinFacts {
     std::uint64_t used() const { return probation + confirmed + closing; }
 };
 
+// What another node's lbd says of itself.
+struct HaNodeGroupFacts {
+    unsigned vrid = 0;
+    std::string state;
+    unsigned priority = 0;
+    bool ready = false;  // may take over
+};
+
+struct HaNodeFacts {
+    std::string name, address;
+    WallTime last_hello;
+    std::vector<std::string> differs;  // what must be alike and is not: "config", "hash key", "table layout"
+    std::vector<HaNodeGroupFacts> groups;
+};
+
+struct HelloFacts {
+    std::uint64_t config_digest = 0;
+    std::vector<HaNodeFacts> nodes;
+    std::uint64_t sent = 0, received = 0;
+    std::vector<std::pair<std::string, std::uint64_t>> refused;  // by reason, zeroes too
+};
+
 // What only a live controller knows.
 struct ControllerFacts {
     std::string state;  // "starting", "running"
@@ -120,7 +144,8 @@ struct ControllerFacts {
     std::vector<plan::PoolDecision> pools;
     std::map<std::pair<std::string, std::string>, BackendFacts> backends;  // by pool and name
     std::vector<PortFacts> ports;
-    std::optional<HaFacts> ha;
+    std::vector<HaFacts> ha;          // none without [ha]
+    std::optional<HelloFacts> hello;  // as well
     std::optional<AnnounceFacts> announce = std::nullopt;
     std::map<std::string, PoolTransitionFacts> transitions{};  // by pool, those with slots in transition
     PinFacts pins{};

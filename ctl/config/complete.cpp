@@ -85,6 +85,7 @@ class Completer {
         fill_checks();
         for (auto* pool : pools_) fill_table(*pool);
         check_limits();
+        complete_ha(draft_, report_);
         return assemble();
     }
 

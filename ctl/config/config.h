@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -120,7 +121,8 @@ struct Node {
     std::optional<IpAddress> address;   // IPv4
     std::optional<IpAddress> address6;  // IPv6
     Engine engine = Engine::kAuto;
-    std::optional<std::uint8_t> priority = std::nullopt;  // for VRRP; none: that of [ha]
+    std::optional<std::uint8_t> priority = std::nullopt;            // for VRRP, in every group; none: the group's
+    std::map<std::string, std::uint8_t, std::less<>> priorities{};  // of single groups, by name
 };
 
 // What a tracked thing that is wrong does to the node's VRRP priority.
@@ -139,21 +141,36 @@ struct AnnouncedRoutes {
     auto operator<=>(const AnnouncedRoutes&) const = default;
 };
 
+// VIPs that move together, beside those of other groups: one VRRP instance, one role.
+struct HaGroup {
+    std::string name;
+    std::uint8_t vrid = 0;  // 1 to 255, but for the default group without VRRP; the number of its role word too
+    std::uint8_t priority = 100;
+    Milliseconds advert_interval{1000};
+    bool preempt = true;
+    Milliseconds preempt_delay{0};
+    std::vector<IpAddress> vips = {};
+    bool operator==(const HaGroup&) const = default;
+};
+inline constexpr std::string_view kDefaultGroup = "default";  // of the VIPs that no [[ha.group]] names
+
 // Who of several nodes answers for the VIPs. Without it (kNone) this one does.
 struct Ha {
     HaMode mode = HaMode::kNone;
-    std::uint8_t vrid = 0;  // 1 to 255 with kVrrp
+    std::uint8_t vrid = 0;  // this and what follows: of the default group
     std::uint8_t priority = 100;
     Milliseconds advert_interval{1000};  // a multiple of 10 ms
     bool preempt = true;
     Milliseconds preempt_delay{0};
     std::vector<IpAddress> peers = {};       // adverts go to these; empty: by multicast
+    std::uint16_t hello_port = 9436;         // UDP, host order; 0: no hellos
     HaPenalty track_interface = {0, true};   // an interface of the node is down
     HaPenalty track_engine = {0, true};      // the data path is not attached
-    HaPenalty track_backends = {50, false};  // no pool has an eligible backend
+    HaPenalty track_backends = {50, false};  // no pool of the group has an eligible backend
+    std::vector<HaGroup> groups = {};        // of [[ha.group]]
     Announce announce = Announce::kArp;      // in every mode
     AnnouncedRoutes routes = {};
-    auto operator<=>(const Ha&) const = default;
+    bool operator==(const Ha&) const = default;
 };
 
 // Sizes of the shared tables, fixed when they are created. Entries, not bytes.
@@ -213,6 +230,13 @@ LoadResult parse_config(std::string_view toml, std::string_view file_name);
 
 // What two configs differ in beside pools, services and VIPs, a line each: "[log] level info -> debug".
 std::vector<std::string> diff_settings(const Config& before, const Config& after);
+
+// The groups that have VIPs: the default one first, then those of the file, all VIPs by address. None without HA.
+std::vector<HaGroup> groups_of(const Config& config);
+// The priority that a node is configured with in a group: its own for that group or for all, else the group's.
+std::uint8_t priority_of(const Node& node, const HaGroup& group);
+// The role word that a VIP is active by.
+std::uint32_t role_of(const Ha& ha, const IpAddress& vip);
 
 // The node that this process is: --node, else the host name, else the only node there is.
 Result<const Node*> choose_node(const Config& config, std::string_view requested, std::string_view host_name);

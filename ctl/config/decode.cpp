@@ -268,7 +268,7 @@ NodeDraft decode_node(Report& report, const Value& table) {
     assign(vlan, decode_vlan(reader));
     node.value.interfaces = decode_interfaces(reader, vlan);
     assign(node.value.engine, choose(reader, "engine", kEngines));
-    node.value.priority = decode_priority(reader);
+    decode_node_priority(reader, node);
     decode_node_addresses(reader, node);
     return node;
 }
@@ -709,7 +709,7 @@ Draft decode(const Document& document, Report& report) {
     decode_limits(top, draft.limits);
     decode_metrics(top, draft.rest.metrics);
     decode_log(top, draft.rest.log);
-    decode_ha(top, draft.rest.ha);
+    decode_ha(top, draft.rest.ha, draft.ha);
     decode_key_file(top, draft.rest.hash_key_file);
     decode_prefixes(top, draft.rest.encap_source_prefix);
     return draft;

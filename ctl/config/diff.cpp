@@ -54,6 +54,11 @@ std::string endpoint_of(const Metrics& metrics) {
     return (metrics.address.is_v4() ? host : "[" + host + "]") + ":" + std::to_string(metrics.port);
 }
 
+std::string priorities_of(const Node& node) {
+    if (node.priority) return std::to_string(*node.priority);
+    return joined(node.priorities, [](const auto& of) { return of.first + " " + std::to_string(of.second); });
+}
+
 std::string called(const Node& node) { return node.name.empty() ? "node" : "node " + node.name; }
 
 void diff_node(Lines& lines, const Node& before, const Node& after) {
@@ -65,6 +70,7 @@ void diff_node(Lines& lines, const Node& before, const Node& after) {
     add_change(lines, name + "engine", std::string(to_string(before.engine)), std::string(to_string(after.engine)));
     add_change(lines, name + "address", text_of(before.address), text_of(after.address));
     add_change(lines, name + "IPv6 address", text_of(before.address6), text_of(after.address6));
+    add_change(lines, name + "priority", priorities_of(before), priorities_of(after));
 }
 
 void diff_nodes(Lines& lines, const Config& before, const Config& after) {
@@ -91,6 +97,51 @@ void diff_limits(Lines& lines, const Limits& before, const Limits& after) {
                    std::to_string(after.*member));
 }
 
+std::string text_of(const HaPenalty& penalty) { return penalty.fault ? "fault" : std::to_string(penalty.off); }
+
+std::string text_of(Milliseconds time) { return std::to_string(time.count()) + "ms"; }
+
+void diff_group(Lines& lines, const HaGroup& before, const HaGroup& after) {
+    const auto group = "HA group " + after.name + ": ";
+    const auto vips = [](const HaGroup& of) {
+        return joined(of.vips, [](const auto& vip) { return vip.to_string(); });
+    };
+    add_change(lines, group + "vrid", std::to_string(before.vrid), std::to_string(after.vrid));
+    add_change(lines, group + "vips", vips(before), vips(after));
+    add_change(lines, group + "priority", std::to_string(before.priority), std::to_string(after.priority));
+    add_change(lines, group + "advert_interval", text_of(before.advert_interval), text_of(after.advert_interval));
+    add_change(lines, group + "preempt", before.preempt ? "yes" : "no", after.preempt ? "yes" : "no");
+    add_change(lines, group + "preempt_delay", text_of(before.preempt_delay), text_of(after.preempt_delay));
+}
+
+void diff_groups(Lines& lines, const Config& before, const Config& after) {
+    const auto old_groups = groups_of(before), new_groups = groups_of(after);
+    const auto find = [](const std::vector<HaGroup>& groups, const std::string& name) {
+        const auto found = std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.name == name; });
+        return found == groups.end() ? nullptr : &*found;
+    };
+    for (const auto& group : new_groups) {
+        if (const auto* old = find(old_groups, group.name))
+            diff_group(lines, *old, group);
+        else
+            lines.push_back("HA group " + group.name + " added");
+    }
+    for (const auto& group : old_groups)
+        if (find(new_groups, group.name) == nullptr) lines.push_back("HA group " + group.name + " removed");
+}
+
+void diff_ha(Lines& lines, const Config& before, const Config& after) {
+    const auto &old = before.ha, &now = after.ha;
+    const auto peers = [](const Ha& ha) { return joined(ha.peers, [](const auto& peer) { return peer.to_string(); }); };
+    add_change(lines, "[ha] mode", std::string(to_string(old.mode)), std::string(to_string(now.mode)));
+    add_change(lines, "[ha] peers", peers(old), peers(now));
+    add_change(lines, "[ha] hello_port", std::to_string(old.hello_port), std::to_string(now.hello_port));
+    add_change(lines, "[ha] track interface", text_of(old.track_interface), text_of(now.track_interface));
+    add_change(lines, "[ha] track engine", text_of(old.track_engine), text_of(now.track_engine));
+    add_change(lines, "[ha] track backends", text_of(old.track_backends), text_of(now.track_backends));
+    diff_groups(lines, before, after);
+}
+
 }  // namespace
 
 std::vector<std::string> diff_settings(const Config& before, const Config& after) {
@@ -98,6 +149,7 @@ std::vector<std::string> diff_settings(const Config& before, const Config& after
     diff_nodes(lines, before, after);
     diff_limits(lines, before.limits, after.limits);
     add_change(lines, "[ha] announce", text_of(before.ha), text_of(after.ha));
+    diff_ha(lines, before, after);
     add_change(lines, "[metrics]", endpoint_of(before.metrics), endpoint_of(after.metrics));
     add_change(lines, "[log] level", std::string(text_of(before.log.level)), std::string(text_of(after.log.level)));
     add_change(lines, "hash_key_file", before.hash_key_file.string(), after.hash_key_file.string());

@@ -34,6 +34,7 @@ struct NodeDraft {
     std::optional<Position> name_at;
     std::vector<Located<IpAddress>> addresses;
     bool has_address_key = false;
+    std::vector<Located<std::string>> prioritized;  // groups that it has a priority of its own in
 };
 
 struct CheckDraft {
@@ -88,19 +89,36 @@ struct LimitsDraft {
     std::optional<Position> vips_at, services_at, pools_at, backends_at, slots_at;
 };
 
+struct HaGroupDraft {
+    HaGroup value;
+    Position at;
+    std::optional<Position> name_at, vrid_at;
+    std::vector<Located<IpAddress>> vips;  // as written
+};
+
+struct HaDraft {
+    Position at;  // of [ha], if it is there
+    std::optional<Position> vrid_at;
+    bool needs_vrid = false;  // VRRP, and it was not asked for yet
+    std::vector<HaGroupDraft> groups;
+};
+
 struct Draft {
     std::vector<NodeDraft> nodes;
     std::vector<PoolDraft> pools;
     bool has_all_pools = true;  // false: some [[pool]] could not be read as a table
     std::vector<ServiceDraft> services;
     LimitsDraft limits;
+    HaDraft ha;
     Config rest;  // ha, log, metrics, hash_key_file, encap_source_prefix
 };
 
 // A table such as [limits]; null, and reported, if it is something else.
 const Value* section(const TableReader& top, std::string_view key);
-void decode_ha(const TableReader& top, Ha& ha);
-std::optional<std::uint8_t> decode_priority(const TableReader& reader);
+void decode_ha(const TableReader& top, Ha& ha, HaDraft& draft);
+void decode_node_priority(const TableReader& reader, NodeDraft& node);
+// [ha] against nodes and services, once these are known to be good by themselves.
+void complete_ha(Draft& draft, Report& report);
 
 Draft decode(const Document& document, Report& report);
 // The whole config; of use only if the report stayed empty.

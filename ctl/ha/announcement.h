@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a node that became active tells the others where a VIP is now: the frames, and when each is sent. Pure.
+// How a node that became active tells the others where a VIP is now: the frames, and when each is sent; and what asks where
+// an address is. Pure.
 #pragma once
 
 #include <array>
@@ -24,6 +25,10 @@ struct Frame {
 // overrides a neighbour's entry. IPv6: an unsolicited neighbour advertisement with Override (RFC 4861 section 7.2.6)
 // from the VIP to all nodes. `vlan`: the tag that the frame leaves with.
 Frame announcement(const IpAddress& vip, const MacAddress& mac, std::optional<std::uint16_t> vlan = {});
+
+// What asks whose MAC an address of the same family is: an ARP request, or a neighbour solicitation to the address's
+// solicited-node group (RFC 4861 section 7.2.2), from one of this node's own addresses.
+Frame solicitation(const IpAddress& target, const IpAddress& own, const MacAddress& mac);
 
 // ff02::1:ffXX:XXXX of an IPv6 address (RFC 4291 section 2.7.1).
 IpAddress solicited_node_group(const IpAddress& address);

@@ -71,6 +71,7 @@ struct HaThread::Running {
 
     HaGroup group;
     std::bitset<256> sibling_vrids;  // other groups of this node: not strangers
+    bool counts_strangers = true;    // else another group on the interface does: each one's socket gets all adverts
     std::vector<IpAddress> advertised;
     std::optional<VrrpSocket> socket;
     std::vector<Port> ports;
@@ -272,6 +273,8 @@ void HaThread::Loop::received(Running& running, const VrrpSocket::Received& mess
     else
         refusal = advert.error();
     if (!ours) return;
+    const bool of_no_group = !advert || refusal == AdvertRefusal::kVrid;
+    if (of_no_group && !running.counts_strangers) return;
     if (refusal) {
         ++running.refused.at(static_cast<std::size_t>(*refusal));
         return;
@@ -333,6 +336,8 @@ void HaThread::Loop::replace(std::vector<std::unique_ptr<Running>>& groups) {
         });
         if (same != groups.end())
             (*same)->take_over(*before);
+        else if (before->group.external)
+            store(before->group.role, 0);
         else
             apply(*before, before->machine.stop(now()));
     }
@@ -412,8 +417,10 @@ Result<void> HaThread::configure(std::vector<HaGroup> groups) {
     }
     for (auto& running : made)
         for (const auto& other : made)
-            if (other != running && other->group.socket.ifindex == running->group.socket.ifindex)
+            if (other != running && other->group.socket.ifindex == running->group.socket.ifindex) {
                 running->sibling_vrids.set(other->group.vrid);
+                if (&other < &running) running->counts_strangers = false;
+            }
     loop_->call([&] { loop_->replace(made); });
     return {};
 }

@@ -22,18 +22,10 @@ constexpr Duration awake_of(Duration interval) { return interval / 4; }
 constexpr Duration pause_of(Duration interval) { return 3 * interval / 8; }
 // A backup that is paused all the time still takes over, some intervals later.
 constexpr int kListenAgainLimit = 4;
+// Who handed over is the last to take back: whoever takes over may have been paused, and so listen anew first.
+constexpr int kDownIntervalsAfterHandOver = 3;
 // Answers to others' adverts are not closer to each other: nobody makes this node send many.
 constexpr Duration answer_gap_of(Duration interval) { return interval / 8; }
-
-struct ReasonText {
-    std::string_view name;
-    std::string_view phrase;
-};
-constexpr auto kReasonTexts = std::to_array<ReasonText>({
-#define FAIRLEAD_X(symbol, name, phrase) {name, phrase},
-    FAIRLEAD_ROLE_REASONS(FAIRLEAD_X)
-#undef FAIRLEAD_X
-});
 
 }  // namespace
 
@@ -41,8 +33,6 @@ std::string_view to_string(State state) {
     constexpr std::array<std::string_view, 3> kNames = {"initialize", "backup", "active"};
     return kNames.at(static_cast<std::size_t>(state));
 }
-std::string_view to_string(RoleReason reason) { return kReasonTexts.at(static_cast<std::size_t>(reason)).name; }
-std::string_view phrase_of(RoleReason reason) { return kReasonTexts.at(static_cast<std::size_t>(reason)).phrase; }
 
 std::uint8_t VrrpInstance::effective_priority() const {
     if (tracking_.penalty == 0) return settings_.priority;
@@ -145,7 +135,9 @@ Actions VrrpInstance::give_up(TimePoint now) {
     Actions actions = begin(now);
     if (state_ != State::kActive) return actions;
     hand_over(RoleReason::kFailover, now, actions);
+    wait_until(now + kDownIntervalsAfterHandOver * down_interval(), Since::kOwnClock);
     released_ = true;
+    released_at_ = now;
     return actions;
 }
 
@@ -179,7 +171,7 @@ Actions VrrpInstance::begin(TimePoint now) {
     } else if (state_ == State::kBackup && down_at_ && listened_again_ < kListenAgainLimit &&
                now - last_run_ > pause_of(active_interval_)) {
         ++listened_again_;
-        down_at_ = now + down_interval();
+        down_at_ = std::max(*down_at_, now + down_interval());
         since_ = Since::kOwnClock;
     }
     last_run_ = now;
@@ -292,6 +284,7 @@ bool VrrpInstance::follows(const PeerAdvert& advert) {
 }
 
 void VrrpInstance::heard_as_backup(const PeerAdvert& advert) {
+    const auto before = down_at_;
     if (advert.priority == kPriorityStop) {
         lower_since_.reset();
         wait_until(advert.at + skew(), Since::kAdvert);
@@ -299,6 +292,8 @@ void VrrpInstance::heard_as_backup(const PeerAdvert& advert) {
         active_interval_ = advert.interval;
         wait_until(advert.at + down_interval(), Since::kAdvert);
     }
+    // What was on its way when this node handed over is no news of who takes over: a node that had just yielded, say.
+    if (released_ && before && advert.at < released_at_ + interval()) down_at_ = std::max(*before, *down_at_);
 }
 
 // --- active ---

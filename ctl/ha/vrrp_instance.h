@@ -13,7 +13,8 @@
 //     and a half intervals steps down instead of renewing: half an interval is left for an advert that travels slowly.
 //   - Who preempts a live node is active only when the other has said that it yielded, or its lease has run out: it may
 //     have crashed, with its word still good, before it heard. (Peers without leases are given a moment instead.)
-//   - A backup that was paused begins to listen anew: the adverts of that time may be lost.
+//   - A backup that was paused begins to listen anew: the adverts of that time may be lost. Whoever handed over on demand
+//     therefore takes the role back only after three down intervals of silence, not one: the other may be such a backup.
 //   - Who yields says so, with one more advert and then one of priority 0: a winner that had not heard of it learns that
 //     there were two, and announces again.
 #pragma once
@@ -23,6 +24,7 @@
 #include <optional>
 #include <string_view>
 
+#include "ctl/ha/named_enum.h"
 #include "ctl/ha/vrrp_packet.h"
 
 namespace fairlead::ha {
@@ -48,13 +50,7 @@ std::string_view to_string(State state);  // "initialize", "backup", "active"
     X(kExternal, "external", "another program decided")                                   \
     X(kStopped, "stopped", "stopped")
 
-enum class RoleReason : std::uint8_t {
-#define FAIRLEAD_X(symbol, name, phrase) symbol,
-    FAIRLEAD_ROLE_REASONS(FAIRLEAD_X)
-#undef FAIRLEAD_X
-};
-std::string_view to_string(RoleReason reason);
-std::string_view phrase_of(RoleReason reason);
+FAIRLEAD_NAMED_ENUM(RoleReason, FAIRLEAD_ROLE_REASONS, phrase_of)
 
 struct InstanceSettings {
     std::uint8_t priority = 100;        // 1 to 254; 255 = owner of the addresses
@@ -179,6 +175,7 @@ class VrrpInstance {
     bool ready_ = false;
     Tracking tracking_;
     bool released_ = false;
+    TimePoint released_at_;
     std::optional<PeerAdvert> peer_;
     InstanceCounters counters_;
     TimePoint last_run_;

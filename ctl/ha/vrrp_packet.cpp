@@ -16,16 +16,6 @@ constexpr std::uint8_t kTypeAdvert = 1;
 constexpr std::size_t kVridAt = 1, kPriorityAt = 2, kCountAt = 3, kIntervalAt = 4, kChecksumAt = 6;
 constexpr std::size_t kVersion2AuthenticationAt = 4;  // RFC 2338 section 5.1
 
-struct RefusalText {
-    std::string_view name;
-    std::string_view help;
-};
-constexpr std::array<RefusalText, kAdvertRefusals> kRefusalTexts = {{
-#define FAIRLEAD_X(symbol, name, help) {name, help},
-    FAIRLEAD_ADVERT_REFUSALS(FAIRLEAD_X)
-#undef FAIRLEAD_X
-}};
-
 std::uint16_t checksum(std::span<const std::uint8_t> message, const IpAddress& source, const IpAddress& destination,
                        bool pseudo_header) {
     InternetChecksum sum;
@@ -54,10 +44,6 @@ IpAddress address_at(std::span<const std::uint8_t> bytes, std::size_t size, std:
 }
 
 }  // namespace
-
-std::string_view to_string(AdvertRefusal refusal) { return kRefusalTexts.at(static_cast<std::size_t>(refusal)).name; }
-
-std::string_view help_of(AdvertRefusal refusal) { return kRefusalTexts.at(static_cast<std::size_t>(refusal)).help; }
 
 IpAddress Advert::address(std::size_t index) const {
     return address_at(address_bytes, source.family_bytes().size(), index);

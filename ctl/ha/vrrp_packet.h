@@ -13,6 +13,7 @@
 #include <string_view>
 #include <tl/expected.hpp>
 
+#include "ctl/ha/named_enum.h"
 #include "dataplane/tables/address.h"
 
 namespace fairlead::ha {
@@ -33,17 +34,8 @@ namespace fairlead::ha {
     X(kOwnAddress, "own_address", "from this node's own address: a loop, or an address that is twice")  \
     X(kPeer, "peer", "not from one of the configured peers")
 
-enum class AdvertRefusal : std::uint8_t {
-#define FAIRLEAD_X(symbol, name, help) symbol,
-    FAIRLEAD_ADVERT_REFUSALS(FAIRLEAD_X)
-#undef FAIRLEAD_X
-};
-#define FAIRLEAD_X(symbol, name, help) +1
-inline constexpr std::size_t kAdvertRefusals = 0 FAIRLEAD_ADVERT_REFUSALS(FAIRLEAD_X);
-#undef FAIRLEAD_X
-
-std::string_view to_string(AdvertRefusal refusal);
-std::string_view help_of(AdvertRefusal refusal);
+FAIRLEAD_NAMED_ENUM(AdvertRefusal, FAIRLEAD_ADVERT_REFUSALS, help_of)
+inline constexpr std::size_t kAdvertRefusals = kAdvertRefusalTexts.size();
 
 inline constexpr std::uint8_t kVrrpProtocol = 112;
 inline constexpr std::uint8_t kVrrpTtl = 255;

@@ -11,6 +11,8 @@
 #include <cstring>
 #include <set>
 
+#include "ctl/ha/socket_message.h"
+
 namespace fairlead::ha {
 
 namespace {
@@ -22,48 +24,14 @@ constexpr int kPriority = 6;         // TC_PRIO_INTERACTIVE: ahead of what else 
 // The kernel counts a socket's memberships against net.core.optmem_max, 20 KiB on old kernels.
 constexpr std::size_t kGroupsPerSocket = 128;
 
-in_addr to_in_addr(const IpAddress& address) {
-    in_addr out{};
-    std::memcpy(&out, address.family_bytes().data(), sizeof out);
-    return out;
-}
-in6_addr to_in6_addr(const IpAddress& address) {
-    in6_addr out{};
-    std::memcpy(&out, address.bytes().data(), sizeof out);
-    return out;
-}
-IpAddress from_in_addr(const in_addr& address) {
-    std::array<std::uint8_t, 4> bytes{};
-    std::memcpy(bytes.data(), &address, sizeof address);
-    return IpAddress::from_v4(bytes);
-}
-IpAddress from_in6_addr(const in6_addr& address) {
-    IpAddress::Bytes bytes{};
-    std::memcpy(bytes.data(), &address, sizeof address);
-    return IpAddress(bytes);
-}
-
-struct Option {
-    int level;
-    int name;
-    int value;
-};
-
-Result<void> set_options(int fd, std::span<const Option> options) {
-    for (const auto& [level, name, value] : options)
-        if (::setsockopt(fd, level, name, &value, sizeof value) != 0)
-            return fail_errno("set a VRRP socket's option", errno);
-    return {};
-}
-
 Result<void> prepare_v4(int fd, const VrrpSocketOptions& options) {
-    const std::array<Option, 6> numbers = {{{IPPROTO_IP, IP_TTL, kVrrpTtl},
-                                            {IPPROTO_IP, IP_MULTICAST_TTL, kVrrpTtl},
-                                            {IPPROTO_IP, IP_MULTICAST_LOOP, 0},
-                                            {IPPROTO_IP, IP_MULTICAST_ALL, 0},
-                                            {IPPROTO_IP, IP_TOS, kTrafficClass},
-                                            {SOL_SOCKET, SO_PRIORITY, kPriority}}};
-    if (auto set = set_options(fd, numbers); !set) return set;
+    const std::array<SocketOption, 6> numbers = {{{IPPROTO_IP, IP_TTL, kVrrpTtl},
+                                                  {IPPROTO_IP, IP_MULTICAST_TTL, kVrrpTtl},
+                                                  {IPPROTO_IP, IP_MULTICAST_LOOP, 0},
+                                                  {IPPROTO_IP, IP_MULTICAST_ALL, 0},
+                                                  {IPPROTO_IP, IP_TOS, kTrafficClass},
+                                                  {SOL_SOCKET, SO_PRIORITY, kPriority}}};
+    if (auto set = set_options(fd, "a VRRP socket", numbers); !set) return set;
     ip_mreqn group{};
     group.imr_multiaddr = to_in_addr(IpAddress::from_v4(kGroup4));
     group.imr_address = to_in_addr(options.source);
@@ -77,15 +45,15 @@ Result<void> prepare_v4(int fd, const VrrpSocketOptions& options) {
 
 Result<void> prepare_v6(int fd, const VrrpSocketOptions& options) {
     const int ifindex = static_cast<int>(options.ifindex);
-    const std::array<Option, 8> numbers = {{{IPPROTO_IPV6, IPV6_UNICAST_HOPS, kVrrpTtl},
-                                            {IPPROTO_IPV6, IPV6_MULTICAST_HOPS, kVrrpTtl},
-                                            {IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 0},
-                                            {IPPROTO_IPV6, IPV6_MULTICAST_IF, ifindex},
-                                            {IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1},
-                                            {IPPROTO_IPV6, IPV6_RECVPKTINFO, 1},
-                                            {IPPROTO_IPV6, IPV6_TCLASS, kTrafficClass},
-                                            {SOL_SOCKET, SO_PRIORITY, kPriority}}};
-    if (auto set = set_options(fd, numbers); !set) return set;
+    const std::array<SocketOption, 8> numbers = {{{IPPROTO_IPV6, IPV6_UNICAST_HOPS, kVrrpTtl},
+                                                  {IPPROTO_IPV6, IPV6_MULTICAST_HOPS, kVrrpTtl},
+                                                  {IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 0},
+                                                  {IPPROTO_IPV6, IPV6_MULTICAST_IF, ifindex},
+                                                  {IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1},
+                                                  {IPPROTO_IPV6, IPV6_RECVPKTINFO, 1},
+                                                  {IPPROTO_IPV6, IPV6_TCLASS, kTrafficClass},
+                                                  {SOL_SOCKET, SO_PRIORITY, kPriority}}};
+    if (auto set = set_options(fd, "a VRRP socket", numbers); !set) return set;
     ipv6_mreq group{};
     group.ipv6mr_multiaddr = to_in6_addr(IpAddress(kGroup6));
     group.ipv6mr_interface = options.ifindex;
@@ -93,33 +61,6 @@ Result<void> prepare_v6(int fd, const VrrpSocketOptions& options) {
         return fail_errno("join ff02::12 on " + options.interface, errno);
     return {};
 }
-
-// A message of one part with room for one piece of ancillary data.
-struct Message {
-    explicit Message(std::span<const std::uint8_t> payload)
-        : part{const_cast<std::uint8_t*>(payload.data()), payload.size()} {
-        header.msg_iov = &part;
-        header.msg_iovlen = 1;
-    }
-    template <typename T>
-    void attach(int level, int type, const T& value) {
-        header.msg_control = control.data();
-        header.msg_controllen = CMSG_SPACE(sizeof value);
-        cmsghdr* item = CMSG_FIRSTHDR(&header);
-        item->cmsg_level = level;
-        item->cmsg_type = type;
-        item->cmsg_len = CMSG_LEN(sizeof value);
-        std::memcpy(CMSG_DATA(item), &value, sizeof value);
-    }
-    void room_for_control() {
-        header.msg_control = control.data();
-        header.msg_controllen = control.size();
-    }
-
-    iovec part;
-    msghdr header{};
-    alignas(cmsghdr) std::array<char, 256> control{};
-};
 
 // The kernel checked the header of what a raw socket gets; only its length varies.
 std::optional<VrrpSocket::Received> parse_v4(std::span<const std::uint8_t> packet) {
@@ -152,10 +93,7 @@ Result<VrrpSocket> VrrpSocket::open(const VrrpSocketOptions& options) {
     VrrpSocket made;
     made.fd_ = xdp::UniqueFd(::socket(v4 ? AF_INET : AF_INET6, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, kVrrpProtocol));
     if (!made.fd_) return fail_errno("open a VRRP socket", errno);
-    const auto& name = options.interface;
-    if (::setsockopt(made.fd(), SOL_SOCKET, SO_BINDTODEVICE, name.c_str(), static_cast<socklen_t>(name.size() + 1)) !=
-        0)
-        return fail_errno("bind a VRRP socket to " + name, errno);
+    if (auto bound = bind_to_device(made.fd(), options.interface); !bound) return tl::unexpected(bound.error());
     auto prepared = v4 ? prepare_v4(made.fd(), options) : prepare_v6(made.fd(), options);
     if (!prepared) return tl::unexpected(prepared.error());
     made.ifindex_ = options.ifindex;
@@ -207,15 +145,11 @@ bool VrrpSocket::send_to(const IpAddress& destination, std::span<const std::uint
 std::optional<VrrpSocket::Received> VrrpSocket::receive() {
     for (;;) {
         Message message(buffer_);
-        message.room_for_control();
         sockaddr_in6 sender{};
-        message.header.msg_name = &sender;
-        message.header.msg_namelen = sizeof sender;
-        const auto size = ::recvmsg(fd(), &message.header, MSG_DONTWAIT);
-        if (size < 0 && errno == EINTR) continue;
-        if (size < 0) return std::nullopt;
+        const auto size = receive_message(fd(), message, sender);
+        if (!size) return std::nullopt;
         // Cut off: longer than any advert, and refused for its length by whoever decodes it.
-        const std::span<const std::uint8_t> bytes(buffer_.data(), static_cast<std::size_t>(size));
+        const std::span<const std::uint8_t> bytes(buffer_.data(), *size);
         if (source_.is_v6()) return parse_v6(message.header, sender, bytes);
         if (auto received = parse_v4(bytes)) return received;
     }

@@ -26,12 +26,6 @@ std::string address_text(const union fl_address& address) {
     return IpAddress(bytes).to_string();
 }
 
-std::string mac_text(std::uint64_t word) {
-    MacAddress mac;
-    for (std::size_t i = 0; i < mac.bytes.size(); ++i) mac.bytes[i] = static_cast<std::uint8_t>(word >> (8 * i));
-    return mac.to_string();
-}
-
 const char* verdict_text(const fl_decision& d) {
     switch (d.action) {
         case FL_ACTION_FORWARD:
@@ -95,7 +89,7 @@ void add_backend(Json& json, const fl_decision& d, const tables::Snapshot& snaps
         json["mtu"] = mtu_json(d, backend.mtu);
         const auto word = backend.nexthop_word;
         if (!word) continue;
-        json["next_hop"] = {{"interface", nullptr}, {"mac", mac_text(FL_NEXTHOP_MAC(word))}};
+        json["next_hop"] = {{"interface", nullptr}, {"mac", tables::mac_of(FL_NEXTHOP_MAC(word)).to_string()}};
         for (const auto& port : snapshot.ports)
             if (port.number == FL_NEXTHOP_PORT(word)) json["next_hop"]["interface"] = port.name;
     }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // lbctl: the operator's command. Each subcommand is a function from its arguments to an exit code.
+#include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -15,9 +17,11 @@
 #include "ctl/config/config.h"
 #include "ctl/lbctl/explain.h"
 #include "ctl/lbctl/print.h"
+#include "ctl/lbctl/role.h"
 #include "ctl/lbctl/source.h"
 #include "xdp/decap.h"
 #include "xdp/loader.h"
+#include "xdp/unique_fd.h"
 
 namespace fairlead::lbctl {
 namespace {
@@ -64,14 +68,17 @@ int status(const Options& options, const Source& source) {
 
 // --- Changes ---
 
-int change(const Options& options, const Source& source, const std::string& path, const Json& body) {
-    auto json = source.post(path, body);
-    if (!json) return report(json.error());
-    return show(options, *json, [](const Json& answer) {
+int show_changes(const Options& options, const Json& json) {
+    return show(options, json, [](const Json& answer) {
         std::string text;
         for (const auto& line : answer["changed"]) text += line.get<std::string>() + "\n";
         return text.empty() ? std::string("nothing changed\n") : text;
     });
+}
+
+int change(const Options& options, const Source& source, const std::string& path, const Json& body) {
+    auto json = source.post(path, body);
+    return json ? show_changes(options, *json) : report(json.error());
 }
 
 struct BackendArguments {
@@ -93,6 +100,51 @@ std::optional<std::uint16_t> parse_weight(const std::string& text) {
 
 std::string weight_fault(const std::string& text) {
     return text == "default" || parse_weight(text) ? "" : "'" + text + "': expected 0 to 65535, or default";
+}
+
+// While this is held no lbd starts. An error: one has it. Not made where it is not there: it would not be lbd's user's.
+Result<xdp::UniqueFd> lock_instance(const InstancePaths& paths) {
+    xdp::UniqueFd lock(open(paths.lock.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!lock && errno == ENOENT) return lock;
+    if (!lock) return fail_errno("cannot open " + paths.lock.string(), errno);
+    if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
+        return fail("an lbd is there, but does not answer: " + paths.lock.string() + " is locked", EBUSY);
+    return lock;
+}
+
+struct RoleArguments {
+    std::string role, group, config = kDefaultConfig;
+};
+
+int store_role(const Options& options, const Source& source, const RoleArguments& arguments) {
+    auto tables = source.tables(tables::Access::kReadWrite);
+    if (!tables) return report(tables.error());
+    const auto lock = lock_instance(source.paths());
+    if (!lock) return report(lock.error());
+    const auto loaded = config::load_config(arguments.config);
+    if (!loaded.config) {
+        for (const auto& d : loaded.diagnostics) std::cerr << d.to_string() << '\n';
+        return kUsage;
+    }
+    const auto targets = role_targets(*loaded.config, *tables, arguments.group);
+    if (!targets) return report(targets.error());
+    show_notice(options, notice_of(*tables));
+    return show_changes(options, {{"changed", store_roles(*tables, *targets, arguments.role == "active")}});
+}
+
+int set_role(const Options& options, const Source& source, const RoleArguments& arguments) {
+    Json body{{"role", arguments.role}};
+    if (!arguments.group.empty()) body["group"] = arguments.group;
+    auto json = source.post("/v1/role", body);
+    if (json) return show_changes(options, *json);
+    return json.error().code == ECONNREFUSED ? store_role(options, source, arguments) : report(json.error());
+}
+
+int fail_over(const Options& options, const Source& source, const std::string& group, const std::string& to) {
+    auto body = Json::object();
+    if (!group.empty()) body["group"] = group;
+    if (!to.empty()) body["to"] = to;
+    return change(options, source, "/v1/failover", body);
 }
 
 int set_weight(const Options& options, const Source& source, const BackendArguments& arguments) {
@@ -440,7 +492,8 @@ struct Command {
     DecapArguments decap;
     ExplainArguments explain;
     DrainArguments drain;
-    std::string file, interface, role, pool;
+    RoleArguments role;
+    std::string file, interface, pool, group, to;
     bool all = false, watch = false, history = false, now = false;
     double interval = 1;
 };
@@ -530,13 +583,15 @@ void add_changes(CLI::App& app, Command& c) {
             return change(c.options, s, "/v1/failback", c.pool.empty() ? Json::object() : Json{{"pool", c.pool}});
         };
     });
-    app.add_subcommand("failover", "hand over to the other node, until that one dies")->callback([&c] {
-        c.run = [&c](const Source& s) { return change(c.options, s, "/v1/failover", Json::object()); };
-    });
+    auto* failover = app.add_subcommand("failover", "hand over to the other node, until that one dies");
+    failover->add_option("--group", c.group, "only this group of VIPs");
+    failover->add_option("--to", c.to, "to this node, or not at all");
+    failover->callback([&c] { c.run = [&c](const Source& s) { return fail_over(c.options, s, c.group, c.to); }; });
     auto* role = app.add_subcommand("role", "with [ha] mode = \"external\": what the other program decided");
-    role->add_option("role", c.role)->required()->check(CLI::IsMember({"active", "standby"}));
-    role->callback(
-        [&c] { c.run = [&c](const Source& s) { return change(c.options, s, "/v1/role", Json{{"role", c.role}}); }; });
+    role->add_option("role", c.role.role)->required()->check(CLI::IsMember({"active", "standby"}));
+    role->add_option("--group", c.role.group, "only of this group of VIPs");
+    role->add_option("--config", c.role.config, "where lbd is not there: its configuration")->capture_default_str();
+    role->callback([&c] { c.run = [&c](const Source& s) { return set_role(c.options, s, c.role); }; });
     auto* config = app.add_subcommand("config", "look at a config file")->require_subcommand(1);
     auto* check = config->add_subcommand("check", "say every error of a file");
     check->add_option("file", c.file)->required();

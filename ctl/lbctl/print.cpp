@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -101,6 +102,19 @@ std::string serving_line(const Json& serving) {
            (serving["all_down"] == 0 ? "all up" : cell(serving["all_down"]) + " ALL DOWN");
 }
 
+std::string upper(std::string text) {
+    for (auto& c : text) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    return text;
+}
+
+// The first few: there may be thousands.
+std::string vips_text(const Json& vips) {
+    constexpr std::size_t kShown = 3;
+    std::string text;
+    for (std::size_t i = 0; i < std::min(vips.size(), kShown); ++i) text += (i ? ", " : "") + cell(vips[i]);
+    return text + (vips.size() > kShown ? " and " + std::to_string(vips.size() - kShown) + " more" : "");
+}
+
 std::string peer_line(const Json& peer) {
     if (peer.is_null()) return "none heard";
     std::string text = cell(peer["address"]) + ", priority " + cell(peer["priority"]) + ", every " +
@@ -110,7 +124,20 @@ std::string peer_line(const Json& peer) {
     return text;
 }
 
+// A line for each of several groups.
+std::string group_roles(const Json& groups) {
+    std::string text;
+    for (const auto& group : groups) {
+        text += std::string(text.empty() ? "role        " : "            ") + "group " + cell(group["name"]) + " (" +
+                vips_text(group["vips"]) + "): " + (group["active"].get<bool>() ? "active" : "not active") +
+                (group["since"].is_null() ? "" : " since " + cell(group["since"])) + " (" + cell(group["reason"]) + ")";
+        text += (group["peer"].is_null() ? "" : "; peer " + peer_line(group["peer"])) + "\n";
+    }
+    return text;
+}
+
 std::string role_lines(const Json& role) {
+    if (role.contains("groups") && role["groups"].size() > 1) return group_roles(role["groups"]);
     const bool with_ha = role.contains("since") && !role["since"].is_null();
     std::string text = std::string("role        ") + (role["active"].get<bool>() ? "active" : "not active") +
                        (with_ha ? " since " + cell(role["since"]) : "") + " (" + cell(role["reason"]) + ")\n";
@@ -138,6 +165,18 @@ std::string announce_lines(const Json& announce) {
     return text;
 }
 
+// The other nodes, a line each; what differs cannot be overlooked.
+std::string node_lines(const Json& nodes) {
+    std::string text;
+    for (const auto& node : nodes) {
+        text += std::string(text.empty() ? "nodes       " : "            ") + cell(node["name"]) + " at " +
+                cell(node["address"]) + ", last heard " + cell(node["last_hello"]);
+        for (const auto& what : node["differs"]) text += ", HAS ANOTHER " + upper(what.get<std::string>());
+        text += node["differs"].empty() ? ", same config\n" : "\n";
+    }
+    return text;
+}
+
 std::string status_head(const Json& s) {
     std::string text = "instance    " + cell(s["instance"]) + (s["node"].is_null() ? "" : ", node " + cell(s["node"])) +
                        ", Fairlead " + cell(s["version"]) + "\n";
@@ -148,6 +187,7 @@ std::string status_head(const Json& s) {
             text += "            LAST RELOAD REFUSED: " + cell(s["config"]["reload_error"]) + "\n";
     }
     text += role_lines(s["role"]);
+    if (s.contains("nodes")) text += node_lines(s["nodes"]);
     if (s.contains("announce") && !s["announce"].is_null()) text += announce_lines(s["announce"]);
     const auto& ports = s["ports"];
     if (std::none_of(ports.begin(), ports.end(), [](const Json& port) { return port["attached"].get<bool>(); }))
@@ -245,11 +285,24 @@ std::string print_status(const Json& s) {
 }
 
 namespace {
-std::string print_ha_history(const Json& history) {
-    Table table({{"AT"}, {"FROM"}, {"TO"}, {"REASON"}, {"PEER"}, {"PRIORITY", true}});
-    for (const auto& h : history)
-        table.add({cell(h["at"]), cell(h["from"]), cell(h["to"]), cell(h["text"]), cell(h["peer"]),
-                   cell(h["peer_priority"])});
+// A controller of before there were groups has none.
+Json groups_of(const Json& ha) { return ha.contains("groups") ? ha["groups"] : Json::array({ha}); }
+
+// The latest first, whichever group's.
+std::string print_ha_history(const Json& groups) {
+    const bool several = groups.size() > 1;
+    std::vector<std::vector<std::string>> rows;
+    for (const auto& group : groups)
+        for (const auto& h : group["history"]) {
+            auto& row = rows.emplace_back(std::vector{cell(h["at"])});
+            if (several) row.push_back(cell(group["name"]));
+            for (const char* key : {"from", "to", "text", "peer", "peer_priority"}) row.push_back(cell(h[key]));
+        }
+    std::stable_sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a[0] > b[0]; });
+    std::vector<Table::Column> columns{{"AT"}, {"FROM"}, {"TO"}, {"REASON"}, {"PEER"}, {"PRIORITY", true}};
+    if (several) columns.insert(columns.begin() + 1, Table::Column{"GROUP"});
+    Table table(std::move(columns));
+    for (auto& row : rows) table.add(std::move(row));
     return table.print();
 }
 
@@ -263,12 +316,7 @@ std::string ha_notes(const Json& ha) {
     if (ha["split_brain"].get<bool>()) text += "            SPLIT BRAIN: another node is active too\n";
     return text;
 }
-}  // namespace
-
-std::string print_ha(const Json& view, bool history) {
-    const auto& ha = view["ha"];
-    if (ha.is_null()) return "no HA configured, or lbd is not there\n";
-    if (history) return print_ha_history(ha["history"]);
+std::string print_ha_group(const Json& ha) {
     std::string text = "state       " + cell(ha["state"]) + (ha["active"].get<bool>() ? ", acts for the VIPs" : "") +
                        "\n" + ha_notes(ha);
     text += "priority    " + cell(ha["priority"]) + " (configured " + cell(ha["configured_priority"]) + "), vrid " +
@@ -278,8 +326,25 @@ std::string print_ha(const Json& view, bool history) {
     text += "adverts     " + cell(adverts["sent"]) + " sent, " + cell(adverts["received"]) + " received";
     for (const auto& [reason, count] : adverts["refused"].items())
         if (count != 0) text += ", " + cell(count) + " refused: " + reason;
-    text += "\nsplit brain " + count_of(ha["split_brains"], "time") + "\n";
-    return text;
+    return text + "\nsplit brain " + count_of(ha["split_brains"], "time") + "\n";
+}
+}  // namespace
+
+std::string print_ha(const Json& view, bool history) {
+    const auto& ha = view["ha"];
+    if (ha.is_null()) return "no HA configured, or lbd is not there\n";
+    const auto groups = groups_of(ha);
+    if (history) return print_ha_history(groups);
+    std::string text;
+    for (const auto& group : groups) {
+        if (groups.size() > 1)
+            text += (text.empty() ? "" : "\n") + ("group       " + cell(group["name"])) + ": " +
+                    vips_text(group["vips"]) + "\n";
+        text += print_ha_group(group);
+    }
+    if (!ha.contains("nodes")) return text;
+    const auto nodes = node_lines(ha["nodes"]);
+    return text + (groups.size() > 1 ? "\n" : "") + (nodes.empty() ? "nodes       none heard\n" : nodes);
 }
 
 std::string print_services(const Json& json) {

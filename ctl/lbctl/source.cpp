@@ -58,8 +58,8 @@ Result<Json> Source::post(const std::string& path, const Json& body) const {
     return tl::unexpected(response.error());
 }
 
-Result<tables::Tables> Source::tables() const {
-    auto tables = tables::Tables::open_pinned(paths_.tables, tables::Access::kReadOnly);
+Result<tables::Tables> Source::tables(tables::Access access) const {
+    auto tables = tables::Tables::open_pinned(paths_.tables, access);
     if (tables || tables.error().code != ENOENT) return tables;
     return fail("instance " + paths_.name + ": nothing runs: no lbd, and no tables in " + paths_.tables.string(),
                 ENOENT);

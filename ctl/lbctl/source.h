@@ -39,8 +39,8 @@ class Source {
     // details, a line each.
     Result<Json> post(const std::string& path, const Json& body) const;
 
-    // The pinned tables, read-only. ENOENT: none.
-    Result<tables::Tables> tables() const;
+    // The pinned tables. ENOENT: none.
+    Result<tables::Tables> tables(tables::Access access = tables::Access::kReadOnly) const;
 
     const InstancePaths& paths() const { return paths_; }
 

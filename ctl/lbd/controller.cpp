@@ -12,7 +12,10 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "ctl/lbd/hash_key.h"
+#include "ctl/lbd/hello_service.h"
 #include "ctl/lbd/log.h"
+#include "ctl/lbd/silent_hosts.h"
+#include "ctl/plan/shared_digest.h"
 #include "dataplane/tables/snapshot.h"
 
 namespace fairlead {
@@ -21,7 +24,7 @@ namespace {
 constexpr std::uint32_t kAnswersPerSecond = 10'000;
 constexpr std::chrono::seconds kTick{1};
 constexpr std::chrono::milliseconds kStep{100};  // of slots in transition, of pins, and of backends that come or go
-constexpr std::uint32_t kRole = 0;               // one role until VRRP brings more
+constexpr std::uint32_t kRole = 0;  // without HA; with it a group's is its VRID
 
 std::uint64_t realtime_ns() {
     return static_cast<std::uint64_t>(
@@ -59,14 +62,16 @@ xdp::Mode mode_of(config::Engine engine) {
 }  // namespace
 
 struct Controller::Io {
-    explicit Io(boost::asio::io_context& io) : netlink(io), ha(io), tick(io), step(io), tracking(io) {}
+    explicit Io(boost::asio::io_context& io) : netlink(io), ha(io), hello(io), tick(io), step(io), tracking(io) {}
     boost::asio::posix::stream_descriptor netlink;
     boost::asio::posix::stream_descriptor ha;
+    HelloService hello;
     boost::asio::steady_timer tick;
     boost::asio::steady_timer step;
     boost::asio::steady_timer tracking;
     bool stepping = false;  // `step` waits
     std::unique_ptr<net::NextHopTracker> tracker;
+    std::unique_ptr<SilentHosts> silent;
 };
 
 Controller::Controller(boost::asio::io_context& io, ControllerOptions options, config::Config config)
@@ -103,6 +108,7 @@ Result<void> Controller::start() {
         if (auto done = (this->*step)(); !done) return done;
     }
     load_state();
+    shared_digest_ = plan::shared_digest(config_);  // of the file: what leaves is each node's own
     adopt_run_time_state();
     monitor_ = std::make_unique<health::HealthMonitor>(io_);
     plan_ = plan::make_plan(config_, node_view(), {}, state_.overrides, state_.tiers);
@@ -263,16 +269,34 @@ Result<void> Controller::write_identity() {
     }
     if (!set) return set;
     if (auto r = writer_->set_answer_rate(kAnswersPerSecond); !r) return r;
-    // Without HA this node is active from the moment that its tables are published. With VRRP the role begins anew; what
-    // another program decided holds on.
-    if (config_.ha.mode == config::HaMode::kNone) return writer_->set_role(kRole, adopting_ ? UINT64_MAX : 0);
-    if (config_.ha.mode == config::HaMode::kExternal && adopting_) return {};
-    return writer_->set_role(kRole, 0);
+    return reset_roles();
 }
 
 // ---- High availability ----
 
-HaWorld Controller::ha_world() { return {config_, node_, network_->model(), &tables_->roles()[kRole]}; }
+HaWorld Controller::ha_world() { return {config_, node_, network_->model(), tables_->roles()}; }
+
+// Without HA this node is active from the moment that its tables are published. With VRRP roles begin anew; what another
+// program decided holds on. Words that no group has any more are cleared, so that none is active that gets one later.
+Result<void> Controller::reset_roles() {
+    std::set<std::uint32_t> kept;
+    if ((adopting_ || carry_over_) && config_.ha.mode == config::HaMode::kExternal)
+        for (const auto& group : config::groups_of(config_)) {
+            kept.insert(group.vrid);
+            if (!carry_over_ || group.vrid >= old_tables_->roles().size()) continue;
+            const auto until = tables::load_word(old_tables_->roles()[group.vrid].active_until_ns);
+            if (auto set = writer_->set_role(group.vrid, until); !set) return set;
+        }
+    if (adopting_ && config_.ha.mode == config::HaMode::kNone) {
+        kept.insert(kRole);
+        if (auto set = writer_->set_role(kRole, UINT64_MAX); !set) return set;
+    }
+    for (std::uint32_t role = 0; role < tables_->roles().size(); ++role) {
+        if (kept.contains(role)) continue;
+        if (auto cleared = writer_->set_role(role, 0); !cleared) return cleared;
+    }
+    return {};
+}
 
 Result<void> Controller::start_ha() {
     if (config_.ha.mode == config::HaMode::kNone) return {};
@@ -299,25 +323,48 @@ void Controller::follow_ha() {
     if (!ha_) return;
     if (auto followed = ha_->follow(ha_world()); !followed) spdlog::warn("HA: {}", followed.error().message);
     track_ha();
+    follow_hello();
+}
+
+const HelloService& Controller::hello() const { return asio_->hello; }
+
+// Where adverts leave; to the configured peers, or to the nodes that are known otherwise.
+void Controller::follow_hello() {
+    if (!ha_ || ha_->groups().empty() || config_.ha.hello_port == 0) return asio_->hello.close();
+    const auto& socket = ha_->groups().front().socket;
+    asio_->hello.follow({socket.interface, socket.ifindex, socket.source, config_.ha.hello_port});
+    ha::Hello own{false, FL_ABI, tables_->meta().hash_key_id, shared_digest_, node_.name, {}};
+    ha::HelloScope scope{socket.source, socket.peers, peer_addresses()};
+    for (const auto& group : ha_->status()) {
+        own.groups.push_back({group.vrid, group.state, group.priority, group.ready && !group.tracking.fault});
+        if (group.peer) scope.neighbours.push_back(group.peer->address);
+    }
+    asio_->hello.speak(std::move(own), std::move(scope));
 }
 
 // A node that came back takes no mastership before all its checks have spoken.
 void Controller::track_ha() {
     if (!ha_) return;
-    HaCondition condition;
+    HaCondition node;
     for (const auto& interface : node_.interfaces) {
         const auto* link = network_->model().link(interface.name);
-        condition.interfaces_up &= link != nullptr && link->up();
+        node.interfaces_up &= link != nullptr && link->up();
     }
-    const auto attached = [](const auto& attachment) { return attachment.mode != FL_ENGINE_NONE; };
-    condition.attached = published_ && std::all_of(attachments_.begin(), attachments_.end(), attached);
-    const auto eligible = [](const auto& decision) {
-        return std::any_of(decision.backends.begin(), decision.backends.end(),
-                           [](const auto& backend) { return backend.eligible; });
-    };
-    condition.backends = std::any_of(plan_.decisions.begin(), plan_.decisions.end(), eligible);
-    ha_->track(config_.ha, condition);
-    if (published_ && monitor_->all_reported()) ha_->set_ready();
+    node.attached = published_ && attached_;
+    ha_->track(config_.ha, [&](const ha::HaGroup& group) {
+        return HaCondition{node.interfaces_up, node.attached, has_eligible_backend(group)};
+    });
+    if (ha_->ready() || !published_ || !monitor_->all_reported()) return;
+    ha_->set_ready();
+    follow_hello();  // whoever hands over waits for that
+}
+
+bool Controller::has_eligible_backend(const ha::HaGroup& group) const {
+    std::set<std::string_view> pools;
+    for (const auto& service : config_.services)
+        if (std::binary_search(group.vips.begin(), group.vips.end(), service.vip)) pools.insert(service.pool);
+    return std::any_of(plan_.decisions.begin(), plan_.decisions.end(),
+                       [&](const auto& decision) { return pools.contains(decision.pool) && decision.eligible > 0; });
 }
 
 void Controller::wait_for_ha() {
@@ -325,6 +372,7 @@ void Controller::wait_for_ha() {
         if (error) return;
         log_role();
         follow_routes();
+        follow_hello();
         wait_for_ha();
     });
 }
@@ -355,21 +403,32 @@ bool Controller::all_attached() const {
     return !devices.empty() && std::all_of(devices.begin(), devices.end(), attached);
 }
 
+// True if it has changed.
+bool Controller::look_at_programs() {
+    const bool attached = all_attached();
+    return std::exchange(attached_, attached) != attached;
+}
+
 void Controller::follow_routes() {
     if (!announcer_->on()) return;
-    attached_ = all_attached();
     plan::AnnouncingNode node{.published = published_, .attached = attached_};
-    const bool active = !ha_ || ha::role_word(std::chrono::steady_clock::now()) <
-                                    tables::load_word(tables_->roles()[kRole].active_until_ns);
-    node.active = [&](const IpAddress&) { return active; };
-    announcer_->follow(plan::decide_announcements(config_, plan_.decisions, node));
+    node.active = [&](const IpAddress& vip) {
+        if (!ha_) return true;
+        const auto now = ha::role_word(std::chrono::steady_clock::now());
+        return std::any_of(plan_.desired.vips.begin(), plan_.desired.vips.end(), [&](const auto& desired) {
+            return desired.address == vip && now < tables::load_word(tables_->roles()[desired.role].active_until_ns);
+        });
+    };
+    auto decided = plan::decide_announcements(config_, plan_.decisions, node);
+    if (published_) settling_.apply(decided, std::chrono::steady_clock::now());
+    announcer_->follow(std::move(decided));
 }
 
 // What comes without a word: a program that is taken off, a role that runs out, a route that somebody removed.
-void Controller::check_routes() {
+void Controller::check_routes(bool programs_changed) {
     if (!announcer_->on()) return;
     if (std::exchange(routes_changed_, false) || announcer_->failing()) announcer_->refresh();
-    if (ha_ || attached_ != all_attached()) follow_routes();
+    if (ha_ || settling_.pending() || programs_changed) follow_routes();
 }
 
 // Verdicts that the pinned tables remember, and backends that were leaving.
@@ -428,6 +487,7 @@ plan::NodeView Controller::node_view() const { return {node_.name, local_address
 // What checks and time say of a pool's backends.
 plan::PoolHealth Controller::look(const config::Pool& pool) {
     const auto gone = [this](const config::Backend& backend) {
+        if (asio_->silent && asio_->silent->gone(backend.address)) return true;
         const auto* hop = path_table_->find(destination_of(backend));
         return hop && hop->reach == net::Reach::kFailed && hop->via == backend.address;
     };
@@ -449,7 +509,11 @@ plan::Plan Controller::make_plan() {
 Result<void> Controller::apply(plan::Plan next) {
     if (auto report = decisions_->apply(next); !report) return tl::unexpected(report.error());
     plan_ = std::move(next);
-    for (const auto& decision : plan_.decisions) bury(decision);
+    leavers_ = 0;
+    for (const auto& decision : plan_.decisions) {
+        bury(decision);
+        leavers_ += static_cast<std::size_t>(std::ranges::count(decision.backends, true, &plan::BackendDecision::leaving));
+    }
     remember_tiers();
     schedule_step();
     return {};
@@ -472,7 +536,22 @@ std::vector<health::TargetSpec> Controller::wanted_checks(const plan::Plan& plan
     return specs;
 }
 
+// A check that times out may mean that the host is gone; one that answers, however badly, is there.
+void Controller::check_answered(const health::TargetKey& key, health::Outcome outcome) {
+    if (outcome == health::Outcome::kInconclusive) return;
+    if (outcome != health::Outcome::kTimedOut) return asio_->silent->answered(key.address);
+    for (const auto& pool : config_.pools)
+        for (const auto& backend : pool.backends)
+            if (backend.address == key.address)
+                if (const auto* hop = path_table_->find(destination_of(backend))) return asio_->silent->timed_out(*hop);
+}
+
 void Controller::start_checks() {
+    asio_->silent = std::make_unique<SilentHosts>(io_, *network_, [this](const IpAddress& address) {
+        spdlog::warn("{}: nobody answers for it at layer 2", address.to_string());
+        update_pools_of(address);
+    });
+    monitor_->on_result([this](const auto& key, const auto& result, const auto&) { check_answered(key, result.outcome); });
     monitor_->on_change(
         [this](const auto& key, auto from, auto to, const auto& reason) { check_changed(key, from, to, reason); });
     monitor_->set_targets(wanted_checks(plan_));
@@ -513,6 +592,7 @@ Result<void> Controller::publish() {
     finish_take_over();
     ports_->forget_adopted();
     published_ = true;
+    look_at_programs();
     if (auto r = begin_role(); !r) return r;
     follow_routes();
     for (const auto& decision : plan_.decisions) spdlog::info("pool {}: {}", decision.pool, decision.reason);
@@ -559,6 +639,7 @@ void Controller::follow_interfaces() {
     if (!published_) return;
     detach_strays();
     for (const auto& device : ports_->devices()) follow_device(device);
+    look_at_programs();
     follow_routes();
 }
 
@@ -773,10 +854,15 @@ void Controller::check_changed(const health::TargetKey& key, health::Verdict fro
     spdlog::log(level, "check {}: {} -> {}: {}", key.to_string(), health::to_string(from), health::to_string(to),
                 reason);
     if (!published_) return publish_if_ready();
+    update_pools_of(key.address);
+}
+
+void Controller::update_pools_of(const IpAddress& address) {
+    if (!published_) return;
     for (std::size_t i = 0; i < config_.pools.size(); ++i) {
         const auto& pool = config_.pools[i];
         const bool concerned = std::any_of(pool.backends.begin(), pool.backends.end(),
-                                           [&](const auto& backend) { return backend.address == key.address; });
+                                           [&](const auto& backend) { return backend.address == address; });
         if (concerned) update_pool(i);
     }
 }
@@ -808,11 +894,7 @@ void Controller::update_pool(std::size_t position) {
 
 // Only while there is something to wait for.
 void Controller::schedule_step() {
-    const auto runs = [this](const auto& pool) {
-        return vitals_.runs(pool.name) ||
-               std::ranges::any_of(pool.backends, [](const auto& backend) { return backend.leaving; });
-    };
-    if (!published_ || asio_->stepping || (!transitions_->busy() && std::ranges::none_of(config_.pools, runs))) return;
+    if (!published_ || asio_->stepping || (!transitions_->busy() && vitals_.running().empty() && leavers_ == 0)) return;
     asio_->stepping = true;
     asio_->step.expires_after(kStep);
     asio_->step.async_wait([this](const boost::system::error_code& error) {
@@ -823,8 +905,9 @@ void Controller::schedule_step() {
 
 void Controller::step() {
     transitions_->step();
-    for (std::size_t i = 0; i < config_.pools.size(); ++i)
-        if (vitals_.runs(config_.pools[i].name)) update_pool(i);
+    const auto running = vitals_.running();
+    for (std::size_t i = 0; i < config_.pools.size() && !running.empty(); ++i)
+        if (running.contains(config_.pools[i].name)) update_pool(i);
     release_leavers();
     schedule_step();
 }
@@ -839,6 +922,7 @@ bool Controller::may_go(const config::Pool& pool, const config::Backend& backend
 
 // Backends that left the config, once no connection needs them.
 void Controller::release_leavers() {
+    if (leavers_ == 0) return;
     bool any = false;
     for (auto& pool : config_.pools)
         any |= std::erase_if(pool.backends, [&](const auto& backend) {
@@ -856,8 +940,11 @@ void Controller::release_leavers() {
 void Controller::tick() {
     writer_->set_controller(static_cast<std::uint32_t>(getpid()), realtime_ns());
     if (auto collected = writer_->collect(); !collected) spdlog::debug("{}", collected.error().message);
+    const bool programs_changed = look_at_programs();
     track_ha();
-    check_routes();
+    if (ha_) log_role();  // a split is no change of role
+    check_routes(programs_changed);
+    follow_hello();
     schedule_step();
     asio_->tick.expires_after(kTick);
     asio_->tick.async_wait([this](const boost::system::error_code& error) {
@@ -869,9 +956,11 @@ void Controller::stop() {
     if (ha_) {
         ha_->stop();  // first: the other node waits for it
         asio_->ha.cancel();
+        asio_->hello.close();
     }
     if (config_.ha.routes.on_stop == config::OnStop::kWithdraw) announcer_->withdraw_all();
     monitor_->stop();
+    if (asio_->silent) asio_->silent->stop();
     asio_->tick.cancel();
     asio_->step.cancel();
     asio_->tracking.cancel();
@@ -942,15 +1031,29 @@ Controller::ChangeResult Controller::fail_back(const std::string& pool) {
     return lines;
 }
 
-Controller::ChangeResult Controller::fail_over() {
+// Who takes over is decided by VRRP, not by us: all that can be done is to refuse where it would be another.
+Result<void> Controller::check_takeover(const std::string& group, const std::string& to) const {
+    if (to == node_.name) return fail("this node is " + to, EINVAL);
+    const auto peers = asio_->hello.peers();
+    for (const auto& status : ha_->status()) {
+        if ((!group.empty() && status.name != group) || status.state != ha::State::kActive) continue;
+        if (const auto fault = ha::takeover_fault(peers, to, status.vrid))
+            return fail("group " + status.name + ": " + *fault, EINVAL);
+    }
+    return {};
+}
+
+Controller::ChangeResult Controller::fail_over(const std::string& group, const std::string& to) {
     if (!ha_) return fail("there is no [ha] in the config", EINVAL);
-    if (auto done = ha_->give_up(); !done) return tl::unexpected(done.error());
+    if (!to.empty())
+        if (auto checked = check_takeover(group, to); !checked) return tl::unexpected(checked.error());
+    if (auto done = ha_->give_up(group); !done) return tl::unexpected(done.error());
     return log_role();
 }
 
-Controller::ChangeResult Controller::set_role(bool active) {
+Controller::ChangeResult Controller::set_role(const std::string& group, bool active) {
     if (!ha_) return fail("there is no [ha] in the config", EINVAL);
-    if (auto done = ha_->set_external(active); !done) return tl::unexpected(done.error());
+    if (auto done = ha_->set_external(group, active); !done) return tl::unexpected(done.error());
     return log_role();
 }
 
@@ -1011,7 +1114,12 @@ Controller::Outlook Controller::foresee(std::string_view text, std::string_view 
     auto vitals = vitals_;
     plan::HealthView health;
     const auto now = std::chrono::steady_clock::now();
-    for (const auto& pool : next.pools) health[pool.name] = vitals.look(pool, pool_health(pool, *monitor_), now);
+    for (const auto& pool : next.pools) {
+        auto& backends = health[pool.name] = vitals.look(pool, pool_health(pool, *monitor_), now);
+        // Of what is yet to come the best is expected.
+        for (auto& [name, backend] : backends)
+            if (backend.verdict == plan::Verdict::kUnknown) backend.verdict = plan::Verdict::kUp;
+    }
     const auto planned = plan::make_plan(next, node_view(), health, state.overrides, state.tiers);
     for (auto& line : plan::diff_plan(plan_, planned)) outlook.difference.changes.push_back(std::move(line));
     add_cut_services(plan_, planned, outlook.cut);
@@ -1060,6 +1168,7 @@ ReloadResult Controller::reload(Leavers leavers) {
     if (auto lines = reload_refusals(*loaded.config); !lines.empty())
         return refuse("needs a restart", std::move(lines));
 
+    const auto digest = plan::shared_digest(*loaded.config);
     if (published_ && leavers == Leavers::kDrain)
         plan::keep_leaving(*loaded.config, tables::take_snapshot(*tables_), config_);
     auto state = state_;
@@ -1084,12 +1193,15 @@ ReloadResult Controller::reload(Leavers leavers) {
     }
     if (state_ != state) save_state();
     config_loaded_ = Clock::now();
+    shared_digest_ = digest;
     reload_error_.reset();
     set_log_level(config_.log.level);
     vitals_.keep_only([this](const std::string& pool) { return config_.find_pool(pool) != nullptr; });
     want_destinations();
     update_peers();
-    node_.priority = (*config::choose_node(config_, options_.node, host_name()))->priority;
+    const auto* node = *config::choose_node(config_, options_.node, host_name());
+    node_.priority = node->priority;
+    node_.priorities = node->priorities;
     follow_ha();
     own_routes();
     follow_routes();

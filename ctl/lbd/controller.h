@@ -38,6 +38,8 @@ class io_context;
 
 namespace fairlead {
 
+class HelloService;
+
 struct ControllerOptions {
     std::filesystem::path config_file;
     std::string node;  // --node; empty = by host name
@@ -101,10 +103,11 @@ class Controller {
     // Gives pools with failback = false back to their best tier; `pool` empty: all of them.
     ChangeResult fail_back(const std::string& pool);
 
-    // Hands mastership over until the other node dies.
-    ChangeResult fail_over();
-    // With mode = "external": what the other program decided.
-    ChangeResult set_role(bool active);
+    // Hands mastership of a group over until the other node dies; of all that this node is active for where it is empty.
+    // `to`: refuses unless it is this node that will take over; empty: whoever does.
+    ChangeResult fail_over(const std::string& group, const std::string& to);
+    // With mode = "external": what the other program decided, for a group or, empty, for all.
+    ChangeResult set_role(const std::string& group, bool active);
 
     // Stops checking and, with HA, hands over; the data path runs on.
     void stop();
@@ -129,6 +132,7 @@ class Controller {
     const std::vector<xdp::Attachment>& attachments() const { return attachments_; }
     const HaService* ha() const { return ha_.get(); }  // null without HA
     const RouteAnnouncer& announcer() const { return *announcer_; }
+    const HelloService& hello() const;  // says nothing without HA
 
   private:
     Controller(boost::asio::io_context& io, ControllerOptions options, config::Config config);
@@ -150,13 +154,18 @@ class Controller {
     HaWorld ha_world();
     void follow_ha();
     void track_ha();
+    bool has_eligible_backend(const ha::HaGroup& group) const;
+    Result<void> reset_roles();
+    void follow_hello();
+    Result<void> check_takeover(const std::string& group, const std::string& to) const;
     void wait_for_ha();
     std::vector<std::string> log_role();
 
     void own_routes();
     bool all_attached() const;
+    bool look_at_programs();
     void follow_routes();
-    void check_routes();
+    void check_routes(bool programs_changed);
 
     plan::NodeView node_view() const;
     plan::HealthView health_view();
@@ -194,6 +203,8 @@ class Controller {
     void update_peers();
     void check_changed(const health::TargetKey& key, health::Verdict from, health::Verdict to,
                        const std::string& reason);
+    void check_answered(const health::TargetKey& key, health::Outcome outcome);
+    void update_pools_of(const IpAddress& address);
     void update_pool(std::size_t position);
     Result<std::pair<std::string, std::string>> find_backend(const std::string& pool, const std::string& backend) const;
     ChangeResult override_changed(const std::string& pool);
@@ -220,12 +231,15 @@ class Controller {
     std::vector<xdp::Attachment> attachments_;  // of ports_->devices(), by number
     std::unique_ptr<HaService> ha_;
     std::optional<RouteAnnouncer> announcer_;
+    plan::Settling settling_;
     bool attached_ = false;        // the program is on every interface, as last looked
     bool routes_changed_ = false;  // some route of the kernel, since routes were last looked at
 
     plan::Plan plan_;
     plan::Vitals vitals_;
-    RunTimeState state_;  // as it stands in its file
+    RunTimeState state_;       // as it stands in its file
+    std::size_t leavers_ = 0;  // backends of config_ that are leaving
+    std::uint64_t shared_digest_ = 0;  // of the file
     // Verdicts that new checks begin with, for names that were there before: (pool, backend). Empty but while targets
     // are set.
     std::map<std::pair<std::string, std::string>, health::Verdict> adopted_;

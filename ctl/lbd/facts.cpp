@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ctl/lbd/facts.h"
 
+#include <algorithm>
+
+#include "ctl/lbd/hello_service.h"
 #include "dataplane/tables/snapshot.h"
 
 namespace fairlead {
@@ -129,15 +132,14 @@ std::optional<api::AnnounceFacts> announce_facts(const Controller& controller) {
     return facts;
 }
 
-std::optional<api::HaFacts> ha_facts(const Controller& controller) {
-    if (!controller.ha() || !controller.ha()->configured()) return std::nullopt;
-    const auto status = controller.ha()->status();
+api::HaFacts group_facts(const Controller& controller, const ha::HaGroup& group, const ha::HaGroupStatus& status) {
     api::HaFacts facts;
     facts.mode = config::to_string(controller.config().ha.mode);
+    facts.name = status.name;
     facts.vrid = status.vrid;
     facts.state = ha::to_string(status.state);
     facts.priority = status.priority;
-    facts.configured_priority = controller.node().priority.value_or(controller.config().ha.priority);
+    facts.configured_priority = group.settings.priority;
     facts.ready = status.ready;
     facts.fault = status.tracking.fault;
     facts.released = status.released;
@@ -158,6 +160,34 @@ std::optional<api::HaFacts> ha_facts(const Controller& controller) {
         facts.history.push_back(change_facts(status.history.at((n - 1) % ha::kHaHistory)));
     return facts;
 }
+
+std::vector<api::HaFacts> ha_facts(const Controller& controller) {
+    std::vector<api::HaFacts> facts;
+    if (!controller.ha()) return facts;
+    const auto& groups = controller.ha()->groups();
+    const auto status = controller.ha()->status();
+    for (std::size_t i = 0; i < groups.size(); ++i) facts.push_back(group_facts(controller, groups[i], status.at(i)));
+    return facts;
+}
+std::optional<api::HelloFacts> hello_facts(const Controller& controller) {
+    if (!controller.ha()) return std::nullopt;
+    const auto& hello = controller.hello();
+    api::HelloFacts facts;
+    facts.config_digest = hello.own().config_digest;
+    for (const auto& peer : hello.peers()) {
+        auto differences = ha::differences(hello.own(), peer.hello);
+        facts.nodes.push_back(
+            {peer.hello.name, peer.address.to_string(), wall(peer.heard), std::move(differences), {}});
+        for (const auto& group : peer.hello.groups)
+            facts.nodes.back().groups.push_back(
+                {group.vrid, std::string(ha::to_string(group.state)), group.priority, group.may_take_over});
+    }
+    facts.sent = hello.counters().sent;
+    facts.received = hello.counters().received;
+    for (std::size_t i = 0; i < ha::kHelloRefusals; ++i)
+        facts.refused.emplace_back(ha::to_string(static_cast<ha::HelloRefusal>(i)), hello.counters().refused.at(i));
+    return facts;
+}
 }  // namespace
 
 api::ControllerFacts controller_facts(const Controller& controller) {
@@ -175,6 +205,7 @@ api::ControllerFacts controller_facts(const Controller& controller) {
     facts.transitions = transition_facts(controller);
     facts.pins = pin_facts(controller);
     facts.state_file = controller.options().paths.state.string();
+    facts.hello = hello_facts(controller);
     for (const auto& pool : controller.config().pools)
         for (const auto& backend : pool.backends)
             facts.backends[{pool.name, backend.name}] = {next_hop_facts(controller, backend),
@@ -223,14 +254,19 @@ api::MetricsInput metrics_input(const Controller& controller) {
     for (const auto& port : controller.attachments())
         input.engines.push_back({port.ifname, std::string(api::to_string(port.mode))});
     for (const auto& counts : snapshot.reasons) input.reasons.push_back(counts.packets);
-    if (const auto ha = ha_facts(controller)) {
-        bool active = false;
-        const auto now = ha::role_word(std::chrono::steady_clock::now());
-        for (const auto& vip : snapshot.vips) active |= now < vip.active_until_ns;
-        input.ha = {active,           ha->transitions,           ha->adverts_sent, ha->adverts_received,
-                    ha->split_brains, ha->peer_addresses_differ, ha->refused};
+    const auto now = ha::role_word(std::chrono::steady_clock::now());
+    for (const auto& ha : ha_facts(controller)) {
+        const auto active_by_it = [&](const auto& vip) { return vip.role == ha.vrid && now < vip.active_until_ns; };
+        input.ha.push_back({ha.name, std::any_of(snapshot.vips.begin(), snapshot.vips.end(), active_by_it),
+                            ha.transitions, ha.adverts_sent, ha.adverts_received, ha.split_brains,
+                            ha.peer_addresses_differ, ha.refused});
     }
     if (controller.announcer().on()) input.announced_routes = controller.announcer().announced();
+    if (const auto hello = hello_facts(controller)) {
+        const auto differs = [](const auto& node) { return !node.differs.empty(); };
+        input.hello = {hello->nodes.size(), std::any_of(hello->nodes.begin(), hello->nodes.end(), differs), hello->sent,
+                       hello->received, hello->refused};
+    }
     input.version = FAIRLEAD_VERSION;
     input.abi = std::to_string(FL_ABI);
     return input;

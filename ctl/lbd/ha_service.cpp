@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "dataplane/tables/tables.h"
 
@@ -42,10 +43,29 @@ std::optional<std::uint16_t> announced_vlan(const config::Interface& interface) 
     return interface.vlan.value_or(0) ? interface.vlan : std::nullopt;
 }
 
+ha::HaGroup made_of(const config::HaGroup& configured, const HaWorld& world) {
+    ha::HaGroup group;
+    group.name = configured.name;
+    group.vrid = configured.vrid;
+    group.external = world.config.ha.mode == config::HaMode::kExternal;
+    group.role = configured.vrid < world.roles.size() ? &world.roles[configured.vrid] : nullptr;
+    group.settings.priority = config::priority_of(world.node, configured);
+    group.settings.advert_interval = std::chrono::duration_cast<ha::Centiseconds>(configured.advert_interval);
+    group.settings.preempt = configured.preempt;
+    group.settings.preempt_delay = configured.preempt_delay;
+    // A file that names one node alone has a peer of another make, or none.
+    group.settings.peers_have_leases = world.config.nodes.size() > 1;
+    group.vips = configured.vips;
+    return group;
+}
+
+bool has_group(const std::vector<ha::HaGroup>& groups, const std::string& name) {
+    return std::any_of(groups.begin(), groups.end(), [&](const auto& group) { return group.name == name; });
+}
+
 }  // namespace
 
-Result<ha::HaGroup> make_ha_group(const HaWorld& world) {
-    const auto& ha = world.config.ha;
+Result<std::vector<ha::HaGroup>> make_ha_groups(const HaWorld& world) {
     std::set<IpAddress> vips;
     for (const auto& service : world.config.services) vips.insert(service.vip);
     const auto& name = world.node.interfaces.front().name;
@@ -55,24 +75,18 @@ Result<ha::HaGroup> make_ha_group(const HaWorld& world) {
     if (!source)
         return fail("interface " + first->name + " has no address to send adverts of these VIPs from", EADDRNOTAVAIL);
 
-    ha::HaGroup group;
-    group.name = "all";
-    group.vrid = ha.vrid;
-    group.external = ha.mode == config::HaMode::kExternal;
-    group.role = world.role;
-    group.settings.priority = world.node.priority.value_or(ha.priority);
-    group.settings.advert_interval = std::chrono::duration_cast<ha::Centiseconds>(ha.advert_interval);
-    group.settings.preempt = ha.preempt;
-    group.settings.preempt_delay = ha.preempt_delay;
-    group.settings.address = *source;
-    // A file that names one node alone has a peer of another make, or none.
-    group.settings.peers_have_leases = world.config.nodes.size() > 1;
-    group.socket = socket_options(world, *first, *source);
-    group.vips.assign(vips.begin(), vips.end());
+    std::vector<ha::HaPort> ports;
     for (const auto& interface : world.node.interfaces)
         if (const auto* link = world.network.link(interface.name))
-            group.ports.push_back({link->ifindex, link->mac, announced_vlan(interface)});
-    return group;
+            ports.push_back({link->ifindex, link->mac, announced_vlan(interface)});
+    std::vector<ha::HaGroup> groups;
+    for (const auto& configured : config::groups_of(world.config)) {
+        auto& group = groups.emplace_back(made_of(configured, world));
+        group.settings.address = *source;
+        group.socket = socket_options(world, *first, *source);
+        group.ports = ports;
+    }
+    return groups;
 }
 
 ha::Tracking tracking_of(const config::Ha& ha, const HaCondition& condition) {
@@ -101,15 +115,21 @@ Result<std::unique_ptr<HaService>> HaService::create() {
 }
 
 Result<void> HaService::follow(const HaWorld& world) {
-    auto group = make_ha_group(world);
-    if (!group) return tl::unexpected(group.error());
-    if (group_ && *group_ == *group) return {};
-    if (auto done = thread_->configure({*group}); !done) return done;
-    const bool adopted = !group_ && group->external && tables::load_word(group->role->active_until_ns) != 0;
-    group_ = std::move(*group);
-    thread_->set_tracking(0, tracking_);
-    // What the other program said to an earlier lbd still holds.
-    if (adopted) return thread_->set_external(0, true);
+    auto groups = make_ha_groups(world);
+    if (!groups) return tl::unexpected(groups.error());
+    if (groups_ == *groups) return {};
+    if (auto done = thread_->configure(*groups); !done) return done;
+    const auto before = std::exchange(groups_, std::move(*groups));
+    std::erase_if(tracking_, [&](const auto& entry) { return !has_group(groups_, entry.first); });
+    std::erase_if(told_, [&](const auto& entry) { return !has_group(groups_, entry.first); });
+    for (std::size_t i = 0; i < groups_.size(); ++i) {
+        const auto& group = groups_[i];
+        thread_->set_tracking(i, tracking_[group.name]);
+        // What the other program said to an earlier lbd still holds.
+        if (!group.external || has_group(before, group.name) || tables::load_word(group.role->active_until_ns) == 0)
+            continue;
+        if (auto done = thread_->set_external(i, true); !done) return done;
+    }
     return {};
 }
 
@@ -119,33 +139,66 @@ void HaService::set_ready() {
     thread_->set_ready(true);
 }
 
-void HaService::track(const config::Ha& ha, const HaCondition& condition) {
-    const auto tracking = tracking_of(ha, condition);
-    if (tracking == tracking_) return;
-    tracking_ = tracking;
-    spdlog::info("HA: tracking takes {} off the priority{}", tracking.penalty,
-                 tracking.fault ? ", and this node must not be active" : "");
-    if (group_) thread_->set_tracking(0, tracking);
+void HaService::track(const config::Ha& ha, const std::function<HaCondition(const ha::HaGroup&)>& condition_of) {
+    for (std::size_t i = 0; i < groups_.size(); ++i) {
+        const auto tracking = tracking_of(ha, condition_of(groups_[i]));
+        auto& known = tracking_[groups_[i].name];
+        if (tracking == known) continue;
+        known = tracking;
+        spdlog::info("HA group {}: tracking takes {} off the priority{}", groups_[i].name, tracking.penalty,
+                     tracking.fault ? ", and this node must not be active" : "");
+        thread_->set_tracking(i, tracking);
+    }
 }
 
-Result<void> HaService::give_up() {
-    if (!group_) return fail("HA has not started yet", EAGAIN);
-    return thread_->give_up(0);
+Result<std::vector<std::size_t>> HaService::positions_of(const std::string& group) const {
+    if (groups_.empty()) return fail("HA has not started yet", EAGAIN);
+    std::vector<std::size_t> positions;
+    for (std::size_t i = 0; i < groups_.size(); ++i)
+        if (group.empty() || groups_[i].name == group) positions.push_back(i);
+    if (!positions.empty()) return positions;
+    std::string names;
+    for (const auto& known : groups_) names += (names.empty() ? "" : ", ") + known.name;
+    return fail("no HA group " + group + " (there are: " + names + ")", ENOENT);
 }
 
-Result<void> HaService::set_external(bool active) {
-    if (!group_) return fail("HA has not started yet", EAGAIN);
-    return thread_->set_external(0, active);
+Result<void> HaService::give_up(const std::string& group) {
+    const auto positions = positions_of(group);
+    if (!positions) return tl::unexpected(positions.error());
+    Result<void> refused;
+    bool any = false;
+    for (const auto position : *positions) {
+        if (auto done = thread_->give_up(position); done)
+            any = true;
+        else
+            refused = std::move(done);
+    }
+    return any ? Result<void>{} : refused;
+}
+
+Result<void> HaService::set_external(const std::string& group, bool active) {
+    const auto positions = positions_of(group);
+    if (!positions) return tl::unexpected(positions.error());
+    for (const auto position : *positions)
+        if (auto done = thread_->set_external(position, active); !done) return done;
+    return {};
 }
 
 std::vector<std::string> HaService::take_changes() {
     std::uint64_t count = 0;
     [[maybe_unused]] const auto cleared = ::read(changes_fd(), &count, sizeof count);
-    if (!group_) return {};
-    const auto now = status();
-    if (now.changes - told_ > ha::kHaHistory) told_ = now.changes - ha::kHaHistory;
     std::vector<std::string> lines;
-    for (; told_ < now.changes; ++told_) lines.push_back(describe(now.history.at(told_ % ha::kHaHistory)));
+    for (const auto& group : status()) {
+        auto& [told, splits] = told_[group.name];
+        if (told > group.changes) told = splits = 0;  // it began anew, with another VRID
+        if (group.changes - told > ha::kHaHistory) told = group.changes - ha::kHaHistory;
+        const auto called = groups_.size() > 1 ? "group " + group.name + ": " : std::string();
+        for (; told < group.changes; ++told)
+            lines.push_back(called + describe(group.history.at(told % ha::kHaHistory)));
+        if (std::exchange(splits, group.counters.split_brains) < group.counters.split_brains)
+            lines.push_back(called + "SPLIT BRAIN: another node was active too" +
+                            (group.peer ? ": " + group.peer->address.to_string() : ""));
+    }
     return lines;
 }
 

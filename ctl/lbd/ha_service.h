@@ -5,8 +5,10 @@
 // Thread rule: the controller's thread.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <memory>
-#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -22,17 +24,18 @@ struct HaWorld {
     const config::Config& config;
     const config::Node& node;  // adverts leave on its first interface
     const net::NetlinkModel& network;
-    fl_role* role = nullptr;
+    std::span<fl_role> roles;  // by VRID
 };
 
-// The error says what is missing yet: an interface, or an address to send from.
-Result<ha::HaGroup> make_ha_group(const HaWorld& world);
+// One for each group that has VIPs, in the order of config::groups_of(). The error says what is missing yet: an interface,
+// or an address to send from.
+Result<std::vector<ha::HaGroup>> make_ha_groups(const HaWorld& world);
 
-// What tracking asks of the node. All good by default.
+// What tracking asks of the node, for one group. All good by default.
 struct HaCondition {
     bool interfaces_up = true;
     bool attached = true;
-    bool backends = true;  // some pool has an eligible one
+    bool backends = true;  // some pool of the group's VIPs has an eligible one
 };
 ha::Tracking tracking_of(const config::Ha& ha, const HaCondition& condition);
 
@@ -40,33 +43,40 @@ class HaService {
   public:
     static Result<std::unique_ptr<HaService>> create();
 
-    // After a change of config, links or addresses. Where there is no group to be made yet, the last one stays.
+    // After a change of config, links or addresses. Where groups cannot be made yet, the last ones stay.
     Result<void> follow(const HaWorld& world);
     // The first full round of checks is over.
     void set_ready();
     bool ready() const { return ready_; }
-    void track(const config::Ha& ha, const HaCondition& condition);
+    void track(const config::Ha& ha, const std::function<HaCondition(const ha::HaGroup&)>& condition_of);
 
-    Result<void> give_up();
-    Result<void> set_external(bool active);
+    // `group`: its name; empty: those that this node is active for.
+    Result<void> give_up(const std::string& group);
+    // `group`: its name; empty: all.
+    Result<void> set_external(const std::string& group, bool active);
     // Hands over.
     void stop() { thread_->stop(); }
 
-    bool configured() const { return group_.has_value(); }
-    // Of the one group; only when configured().
-    ha::HaGroupStatus status() const { return thread_->status().front(); }
+    const std::vector<ha::HaGroup>& groups() const { return groups_; }
+    // Of groups(), by position.
+    std::vector<ha::HaGroupStatus> status() const { return thread_->status(); }
     int changes_fd() const { return thread_->changes_fd(); }
-    // The changes of role since the last call, a line each.
+    // The changes of role since the last call, a line each, and whether another node was found active beside this one.
     std::vector<std::string> take_changes();
 
   private:
     HaService() = default;
 
+    Result<std::vector<std::size_t>> positions_of(const std::string& group) const;
+
     std::unique_ptr<ha::HaThread> thread_;
-    std::optional<ha::HaGroup> group_;
-    ha::Tracking tracking_;
+    std::vector<ha::HaGroup> groups_;
+    std::map<std::string, ha::Tracking> tracking_;  // by group, as the thread has it
     bool ready_ = false;
-    std::uint64_t told_ = 0;
+    struct Told {
+        std::uint64_t changes = 0, splits = 0;
+    };
+    std::map<std::string, Told> told_;  // by group
 };
 
 // "backup -> active: no advert for the down interval (192.0.2.3, priority 100)"

@@ -48,6 +48,28 @@ Result<Change> parse_change(const std::string& body) {
     if (change.backend.empty()) return fail("\"backend\" is missing");
     return change;
 }
+// The body of failover and role.
+struct RoleChange {
+    std::string group, role, to;
+};
+
+Result<RoleChange> parse_role_change(const std::string& body) {
+    const auto json = Json::parse(body.empty() ? "{}" : body, nullptr, false);
+    if (!json.is_object()) return fail("expected a JSON object");
+    RoleChange change;
+    for (const auto& [key, value] : json.items()) {
+        if (key == "group" && value.is_string()) {
+            change.group = value.get<std::string>();
+        } else if (key == "to" && value.is_string()) {
+            change.to = value.get<std::string>();
+        } else if (key == "role" && (value == "active" || value == "standby")) {
+            change.role = value.get<std::string>();
+        } else {
+            return fail("\"" + key + "\": not known, or not of the type and range that was expected");
+        }
+    }
+    return change;
+}
 }  // namespace
 
 // A whole config comes in a request, by those who may change it; metrics are for whoever reaches the port.
@@ -186,16 +208,18 @@ api::Response Server::fail_back(const std::string& body) {
     return good({{"changed", *changed}});
 }
 
-// {} for a failover; {"role": "active"} or "standby" from the program that decides.
+// {}, {"group": "second"} and {"to": "lb-b"} for a failover; {"role": "active"} or "standby" from the program that decides.
 api::Response Server::change_role(const api::Request& request) {
+    const auto wanted = parse_role_change(request.body);
+    if (!wanted) return error(400, wanted.error().message);
     Controller::ChangeResult changed;
     if (request.path == "/v1/failover") {
-        changed = controller_.fail_over();
+        if (!wanted->role.empty()) return error(400, "\"role\": not known here");
+        changed = controller_.fail_over(wanted->group, wanted->to);
     } else {
-        const auto json = Json::parse(request.body, nullptr, false);
-        const auto role = json.is_object() ? json.value("role", Json()) : Json();
-        if (role != "active" && role != "standby") return error(400, "expected {\"role\": \"active\"} or \"standby\"");
-        changed = controller_.set_role(role == "active");
+        if (wanted->role.empty() || !wanted->to.empty())
+            return error(400, "expected {\"role\": \"active\"} or \"standby\"");
+        changed = controller_.set_role(wanted->group, wanted->role == "active");
     }
     if (!changed) return error(status_of(changed.error()), changed.error().message);
     return good({{"changed", *changed}});

@@ -32,6 +32,10 @@ class KernelNet : public NetOs, public HostRouteOs {
     Result<void> resolve(const NeighbourKey& key) override { return requests_->resolve(key); }
     Result<void> release(const NeighbourKey& key) override { return requests_->release(key); }
 
+    Result<std::optional<std::chrono::milliseconds>> since_confirmed(const NeighbourKey& key) {
+        return requests_->since_confirmed(key);
+    }
+
     Result<std::vector<IpAddress>> host_routes(const RouteOwner& owner) override {
         return requests_->host_routes(owner);
     }

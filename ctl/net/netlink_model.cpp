@@ -9,6 +9,7 @@
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -430,6 +431,18 @@ Result<Route> parse_route(const nlmsghdr* message) {
     if (mtu_expires) route.mtu.reset();
     if (route.ifindex == 0) return fail("the kernel's answer names no interface");
     return route;
+}
+
+std::optional<std::chrono::milliseconds> parse_since_confirmed(const nlmsghdr* message) {
+    std::optional<std::chrono::milliseconds> since;
+    for_each_attribute<ndmsg>(message, [&](const nlattr* attribute) {
+        if (mnl_attr_get_type(attribute) != NDA_CACHEINFO) return;
+        if (mnl_attr_get_payload_len(attribute) < sizeof(nda_cacheinfo)) return;
+        nda_cacheinfo info{};
+        std::memcpy(&info, mnl_attr_get_payload(attribute), sizeof info);
+        since = std::chrono::milliseconds(std::int64_t{1000} * info.ndm_confirmed / ::sysconf(_SC_CLK_TCK));
+    });
+    return since;
 }
 
 std::optional<IpAddress> parse_host_route(const nlmsghdr* message, const RouteOwner& owner) {

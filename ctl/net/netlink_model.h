@@ -3,6 +3,7 @@
 // be made up in a test. Not thread-safe.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -61,6 +62,9 @@ std::optional<IpAddress> address_in(const nlattr* attribute);
 
 // The answer to RTM_GETROUTE, an RTM_NEWROUTE.
 Result<Route> parse_route(const nlmsghdr* message);
+
+// Of an RTM_NEWNEIGH: how long ago the neighbour last showed that it is there, in steps of 10 ms.
+std::optional<std::chrono::milliseconds> parse_since_confirmed(const nlmsghdr* message);
 
 // The destination of one of this owner's host routes, of a dump of routes; nothing for any other message.
 std::optional<IpAddress> parse_host_route(const nlmsghdr* message, const RouteOwner& owner);

@@ -114,6 +114,21 @@ Result<void> NetlinkRequests::use_neighbour(const NeighbourKey& key, std::uint16
     return {};
 }
 
+Result<std::optional<std::chrono::milliseconds>> NetlinkRequests::since_confirmed(const NeighbourKey& key) {
+    alignas(nlmsghdr) RequestBuffer buffer{};
+    nlmsghdr* message = mnl_nlmsg_put_header(buffer.data());
+    message->nlmsg_type = RTM_GETNEIGH;
+    auto* header = static_cast<ndmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(ndmsg)));
+    header->ndm_family = family_of(key.address);
+    header->ndm_ifindex = static_cast<int>(key.ifindex);
+    put_address(message, NDA_DST, key.address);
+    std::optional<std::chrono::milliseconds> since;
+    auto asked = ask(message, [&](const nlmsghdr* answer) { since = parse_since_confirmed(answer); });
+    if (!asked && asked.error().code == ENOENT) return std::nullopt;
+    if (!asked) return fail_errno("ask the kernel about " + key.address.to_string(), asked.error().code);
+    return since;
+}
+
 Result<std::vector<IpAddress>> NetlinkRequests::host_routes(const RouteOwner& owner) {
     std::vector<IpAddress> found;
     for (int attempt = 0; attempt < kDumpAttempts; ++attempt) {

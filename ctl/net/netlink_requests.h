@@ -5,9 +5,11 @@
 // Thread rule: one thread. The namespace is that of the thread that calls create().
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "ctl/net/host_routes.h"
@@ -37,6 +39,10 @@ class NetlinkRequests {
     Result<void> resolve(const NeighbourKey& key);
     // Ends the kernel's own care for it. No error if there is no such entry.
     Result<void> release(const NeighbourKey& key);
+
+    // How long ago the neighbour last showed that it is there, as far as the kernel knows (in steps of 10 ms). None: there is
+    // no such entry.
+    Result<std::optional<std::chrono::milliseconds>> since_confirmed(const NeighbourKey& key);
 
     // See HostRouteOs. The last two need CAP_NET_ADMIN.
     Result<std::vector<IpAddress>> host_routes(const RouteOwner& owner);

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which VIPs this node announces to routers, and why not the others: with announce = "route", a host route stands for
-// each VIP that this node can serve. Pure: no I/O, no clock, no state kept; thread-safe.
+// each VIP that this node can serve. Pure: no I/O, and the time is an argument. Settling apart, thread-safe.
 #pragma once
 
+#include <chrono>
 #include <functional>
+#include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -34,7 +37,9 @@ enum class Announced {
 struct VipAnnouncement {
     IpAddress vip;
     Announced announced = Announced::kNo;
-    std::string reason;  // for people: "pool web: tier 0: 2 of 2 backends eligible", "no backend is eligible"
+    std::string reason;   // for people: "pool web: tier 0: 2 of 2 backends eligible", "no backend is eligible"
+    bool served = false;  // some pool has a backend to send to
+    config::Milliseconds settle{0};  // the longest that backends take to be found well after the first one was
     bool operator==(const VipAnnouncement&) const = default;
 };
 
@@ -42,6 +47,25 @@ struct VipAnnouncement {
 // with all_down = "any" always has. `decisions` are by pool, in the config's order.
 std::vector<VipAnnouncement> decide_announcements(const config::Config& config, std::span<const PoolDecision> decisions,
                                                   const AnnouncingNode& node);
+
+// Holds back VIPs whose backends come back. Where a node was cut off from all of them, its checks find them well one after
+// another; until they have, its table is not that of the other nodes, and a connection that routers moved to it would
+// reach a backend that does not know it.
+class Settling {
+  public:
+    using TimePoint = std::chrono::steady_clock::time_point;
+
+    // Of a node that has published: before, a VIP without a backend is only one that is not known yet. Of each VIP that
+    // had no backend when last decided, and was not announced since, kYes becomes kNo until it has had one for `settle`.
+    void apply(std::vector<VipAnnouncement>& decided, TimePoint now);
+    // Some VIP is held back: apply() is to be called again after a while.
+    bool pending() const { return pending_; }
+
+  private:
+    std::map<IpAddress, std::optional<TimePoint>>
+        returning_;  // since when they are served again; none: they are not yet
+    bool pending_ = false;
+};
 
 // What is to be done to the routes that stand.
 struct RouteChanges {

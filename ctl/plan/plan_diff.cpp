@@ -199,6 +199,7 @@ void diff_vips(Lines& lines, const Plan& before, const Plan& after) {
             const std::string subject = "vip " + now.address.to_string();
             add_change(lines, subject, "unlisted", old.reset ? "reset" : "drop", now.reset ? "reset" : "drop");
             add_change(lines, subject, "local", old.local ? "yes" : "no", now.local ? "yes" : "no");
+            add_change(lines, subject, "vrid", std::to_string(old.role), std::to_string(now.role));
         });
 }
 

@@ -85,14 +85,15 @@ void append_services(std::vector<tables::DesiredService>& services, const config
 // The VIPs, each once, in the order in which services name them.
 class VipList {
   public:
-    VipList(const NodeView& node, std::set<std::string_view> local_pools)
-        : node_(node), local_pools_(std::move(local_pools)) {}
+    VipList(const config::Ha& ha, const NodeView& node, std::set<std::string_view> local_pools)
+        : ha_(ha), node_(node), local_pools_(std::move(local_pools)) {}
 
     void add(const config::Service& service) {
         const auto [place, is_new] = places_.try_emplace(service.vip, vips_.size());
         if (is_new) {
             const bool reset = service.unlisted == config::Unlisted::kReset;
-            vips_.push_back({service.vip, reset, node_.local_addresses.contains(service.vip)});
+            vips_.push_back(
+                {service.vip, reset, node_.local_addresses.contains(service.vip), config::role_of(ha_, service.vip)});
         }
         vips_[place->second].local |= local_pools_.contains(service.pool);
     }
@@ -100,6 +101,7 @@ class VipList {
     std::vector<tables::DesiredVip> take() { return std::move(vips_); }
 
   private:
+    const config::Ha& ha_;
     const NodeView& node_;
     std::set<std::string_view> local_pools_;
     std::map<IpAddress, std::size_t> places_;
@@ -143,7 +145,7 @@ Plan make_plan(const config::Config& config, const NodeView& node, const HealthV
                                              tier == tiers.end() ? std::nullopt : std::optional(tier->second)));
         append_checks(plan.checks, pool);
     }
-    VipList vips(node, pools_with_local_backend(config, node));
+    VipList vips(config.ha, node, pools_with_local_backend(config, node));
     for (const config::Service& service : config.services) {
         vips.add(service);
         append_services(plan.desired.services, service);

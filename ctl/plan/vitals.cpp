@@ -58,7 +58,10 @@ PoolHealth Vitals::look(const config::Pool& pool, PoolHealth checks, Time now, c
         health = look_at(life, pool, std::move(health), gone && gone(backend), now);
         runs |= (life.verdict == Verdict::kDown && !life.dead) || (life.dead && up) || health.up_for.has_value();
     }
-    runs_[pool.name] = runs;
+    if (runs)
+        running_.insert(pool.name);
+    else
+        running_.erase(pool.name);
     return checks;
 }
 
@@ -69,14 +72,9 @@ void Vitals::buried(const std::string& pool, std::uint64_t ticket) {
         if (life.dead && !life.ticket) life.ticket = ticket;
 }
 
-bool Vitals::runs(const std::string& pool) const {
-    const auto found = runs_.find(pool);
-    return found != runs_.end() && found->second;
-}
-
 void Vitals::keep_only(const std::function<bool(const std::string& pool)>& is_there) {
     std::erase_if(pools_, [&](const auto& entry) { return !is_there(entry.first); });
-    std::erase_if(runs_, [&](const auto& entry) { return !is_there(entry.first); });
+    std::erase_if(running_, [&](const auto& pool) { return !is_there(pool); });
 }
 
 }  // namespace fairlead::plan

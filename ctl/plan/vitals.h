@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "ctl/plan/eligibility.h"
@@ -40,8 +41,8 @@ class Vitals {
     void buried(const std::string& pool, std::uint64_t ticket);
     void turns_done(std::uint64_t done) { done_ = done; }
 
-    // Whether time alone may change what look() says of the pool: a grace, a hold-down, a slow start that runs.
-    bool runs(const std::string& pool) const;
+    // Pools of which time alone may change what look() says: a grace, a hold-down, a slow start runs.
+    const std::set<std::string, std::less<>>& running() const { return running_; }
     void keep_only(const std::function<bool(const std::string& pool)>& is_there);
 
   private:
@@ -54,7 +55,7 @@ class Vitals {
     BackendHealth look_at(Life& life, const config::Pool& pool, BackendHealth checks, bool gone, Time now);
 
     std::map<std::string, std::map<std::string, Life, std::less<>>, std::less<>> pools_;
-    std::map<std::string, bool, std::less<>> runs_;
+    std::set<std::string, std::less<>> running_;
     std::uint64_t done_ = 0;
     bool begun_ = false;
 };

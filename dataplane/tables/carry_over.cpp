@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "dataplane/tables/records.h"
+
 // After the accessors that it is written in.
 #include "dataplane/core/pins.h"
 

@@ -13,6 +13,13 @@
 
 namespace fairlead::tables {
 
+// Of a MAC in a word, as fl_port.mac and FL_NEXTHOP_MAC() have it: its first byte is the lowest.
+inline MacAddress mac_of(std::uint64_t word) {
+    MacAddress mac;
+    for (std::size_t i = 0; i < mac.bytes.size(); ++i) mac.bytes[i] = static_cast<std::uint8_t>(word >> (8 * i));
+    return mac;
+}
+
 struct VipStatus {
     std::uint32_t id = 0;
     IpAddress address;

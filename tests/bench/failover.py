@@ -33,8 +33,10 @@ FAST_MS, SLOW_MS = 10, 100  # between adverts
 TCP_PORT, UDP_PORT = 7000, 7001
 CHECK = {"type": "tcp", "port": TCP_PORT, "interval": "300ms", "timeout": "250ms", "rise": 2, "fall": 3}
 BEFORE_S, AFTER_S = 0.5, 2.5  # of traffic; afterwards a dead front-end's slots move too, and TCP sends again
-PRIORITY = {True: 150, False: 100}
+PRIORITIES = (150, 100)  # of the first and the second node
 
+# keepalived's own default is ordinary scheduling, and Fairlead's is not.
+REALTIME = "  vrrp_rt_priority 50\n  vrrp_rlimit_rttime 10000000"
 HAPROXY = """
 global
     maxconn 4096
@@ -92,7 +94,7 @@ class FairleadPair:
             backends=[{"name": name, "address": self.lab.nodes[name].v4} for name in BACKENDS],
             services=[{"ports": [TCP_PORT]}, {"name": "probes", "ports": [UDP_PORT], "protocol": "udp"}],
             head=f'[ha]\nmode = "vrrp"\nvrid = 51\nadvert_interval = "{self.advert_ms}ms"\n',
-            nodes={self.first: {"priority": PRIORITY[True]}, self.second: {"priority": PRIORITY[False]}})
+            nodes={name: {"priority": priority} for name, priority in zip(self.lab.steering, PRIORITIES)})
         self.lbds = {name: Lbd(self.lab, self.lab.nodes[name], config) for name in self.lab.steering}
 
     def make_whole(self):
@@ -180,8 +182,8 @@ class KeepalivedPair:
     def start_keepalived(self, name):
         node = self.lab.nodes[name]
         node.run("ip", "addr", "del", f"{VIP4}/24", "dev", "eth0", check=False)  # of one that was killed
-        self.keepalived[name] = Keepalived(node, PRIORITY[name == self.first], interval_s=self.advert_ms / 1000,
-                                           globals_="  vrrp_rt_priority 50\n  vrrp_rlimit_rttime 10000000")
+        priority = PRIORITIES[self.lab.steering.index(name)]
+        self.keepalived[name] = Keepalived(node, priority, interval_s=self.advert_ms / 1000, globals_=REALTIME)
 
     def answers(self):
         command = f"exec 3<>/dev/tcp/{VIP4}/{TCP_PORT} && head -c 1 <&3"

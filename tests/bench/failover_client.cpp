@@ -54,6 +54,7 @@ constexpr std::int64_t kProbeReply_ns = kSecond_ns / 5;
 constexpr int kProbeFlows = 64;  // so many source ports are tried until one leads to the server that was asked for
 constexpr int kProbeBuffer_bytes = 1 << 20;
 constexpr int kTick_ms = 1;
+constexpr int kProberPriority = 90;  // above what the balancers run at: their work must not hold up what measures them
 
 struct Options {
     std::string address;
@@ -194,7 +195,7 @@ class Prober {
     void start() {
         began_ns_ = clock_ns(CLOCK_REALTIME);
         thread_ = std::thread([this] { send_all(); });
-        const sched_param parameters{.sched_priority = 1};
+        const sched_param parameters{.sched_priority = kProberPriority};
         realtime_ = pthread_setschedparam(thread_.native_handle(), SCHED_FIFO, &parameters) == 0;
     }
 

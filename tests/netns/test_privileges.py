@@ -5,6 +5,7 @@ import json
 import os
 
 from lab import VIP4, Lbd, LBCTL, run, wait_for
+from test_route import ROUTE, routes
 from traffic import curl_many
 
 CAPABILITIES = {"net_admin": 12, "net_raw": 13, "ipc_lock": 14, "sys_nice": 23, "perfmon": 38, "bpf": 39}
@@ -47,7 +48,7 @@ def program_of(lbd):
 
 
 def test_own_user_and_capabilities(bench):
-    lab = bench.served(families=(4,))
+    lab = bench.served(families=(4,), head=ROUTE)
     as_root = program_of(lab.lbd)
     assert lab.lbd.stop() == 0
     text = lab.lbd.config_file.read_text()
@@ -55,6 +56,7 @@ def test_own_user_and_capabilities(bench):
 
     lbd = Unprivileged(lab, lab.lb, text, instance=f"{lab.lbd.instance}-own").start()
     lbd.wait_up(master=True, slave=True)
+    assert routes(lab.lb) == {VIP4}
     status = dict(line.split(":\t", 1) for line in open(f"/proc/{lbd.process.pid}/status", encoding="ascii")
                   if ":\t" in line)
     assert status["Uid"].split() == [str(USER)] * 4

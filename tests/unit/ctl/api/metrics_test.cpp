@@ -105,13 +105,28 @@ TEST(Metrics, AnnouncedRoutesAreThereOnlyWhereTheyAreKept) {
 TEST(Metrics, HaIsThereOnlyWithHa) {
     MetricsInput input;
     EXPECT_EQ(render_metrics(input).find("fairlead_ha_"), std::string::npos);
-    input.ha = HaMetrics{true, 3, 100, 50, 1, true, {{"ttl", 0}, {"vrid", 9}}};
+    input.ha = {{"default", true, 3, 100, 50, 1, true, {{"ttl", 0}, {"vrid", 9}}},
+                {"second", false, 1, 0, 70, 0, false, {{"ttl", 1}, {"vrid", 0}}}};
     const auto text = render_metrics(input);
     for (const char* line :
-         {"fairlead_ha_role 1", "fairlead_ha_transitions_total 3", "fairlead_ha_adverts_sent_total 100",
-          "fairlead_ha_adverts_received_total 50", "fairlead_ha_adverts_rejected_total{reason=\"ttl\"} 0",
-          "fairlead_ha_adverts_rejected_total{reason=\"vrid\"} 9", "fairlead_ha_split_brain_total 1",
-          "fairlead_ha_peer_differs 1"})
+         {R"(fairlead_ha_role{group="default"} 1)", R"(fairlead_ha_role{group="second"} 0)",
+          R"(fairlead_ha_transitions_total{group="default"} 3)",
+          R"(fairlead_ha_adverts_sent_total{group="default"} 100)",
+          R"(fairlead_ha_adverts_received_total{group="second"} 70)",
+          R"(fairlead_ha_adverts_rejected_total{group="second",reason="ttl"} 1)",
+          R"(fairlead_ha_adverts_rejected_total{group="default",reason="vrid"} 9)",
+          R"(fairlead_ha_split_brain_total{group="default"} 1)", R"(fairlead_ha_peer_differs{group="default"} 1)"})
+        EXPECT_TRUE(has_line(text, line)) << line;
+}
+
+TEST(Metrics, HellosAreThereOnlyWithHa) {
+    MetricsInput input;
+    input.hello = HelloMetrics{2, true, 30, 20, {{"ttl", 0}, {"length", 4}}};
+    const auto text = render_metrics(input);
+    for (const char* line :
+         {"fairlead_ha_config_differs 1", "fairlead_ha_nodes_heard 2", "fairlead_ha_hellos_sent_total 30",
+          "fairlead_ha_hellos_received_total 20", R"(fairlead_ha_hellos_rejected_total{reason="ttl"} 0)",
+          R"(fairlead_ha_hellos_rejected_total{reason="length"} 4)"})
         EXPECT_TRUE(has_line(text, line)) << line;
 }
 

@@ -77,10 +77,11 @@ TEST(Views, StatusHasTheDocumentedKeys) {
     const auto f = facts();
     for (const auto* known : {&f, static_cast<const ControllerFacts*>(nullptr)}) {
         const auto json = status(world, known);
-        EXPECT_EQ(keys_of(json), (Keys{"instance", "node", "version", "controller", "config", "role", "announce",
-                                       "serving", "ports", "ways", "pools", "tables", "tables_bytes", "hash_key_id"}));
+        EXPECT_EQ(keys_of(json),
+                  (Keys{"instance", "node", "version", "controller", "config", "role", "nodes", "announce", "serving",
+                        "ports", "ways", "pools", "tables", "tables_bytes", "hash_key_id"}));
         EXPECT_EQ(keys_of(json["controller"]), (Keys{"running", "state", "pid", "since", "last_seen"}));
-        EXPECT_EQ(keys_of(json["role"]), (Keys{"active", "reason", "since", "priority", "peer"}));
+        EXPECT_EQ(keys_of(json["role"]), (Keys{"active", "reason", "since", "priority", "peer", "groups"}));
         EXPECT_EQ(keys_of(json["serving"]), (Keys{"vips", "services", "all_down"}));
         ASSERT_EQ(json["ports"].size(), 1U);
         EXPECT_EQ(keys_of(json["ports"][0]), (Keys{"number", "interface", "engine", "reason", "mac", "mtu", "max_mtu",
@@ -222,11 +223,13 @@ TEST(Views, RoleThatIsNotActive) {
     EXPECT_EQ(status(world, nullptr)["role"]["reason"], "not active yet");
 }
 
+// Of the role that the world's VIPs have.
 HaFacts ha_facts() {
     const WallTime time{std::chrono::seconds(1'700'000'000)};
     HaFacts ha;
     ha.mode = "vrrp";
-    ha.vrid = 51;
+    ha.name = "default";
+    ha.vrid = 0;
     ha.state = "active";
     ha.priority = 100;
     ha.configured_priority = 150;
@@ -260,7 +263,7 @@ TEST(Views, HaIsNullWhereThereIsNone) {
 TEST(Views, StaleRolesAreNotActive) {
     World world;
     auto f = facts();
-    f.ha = ha_facts();
+    f.ha = {ha_facts()};
     for (const bool active : {true, false}) {
         World::ok(world.writer.set_role(0, active ? UINT64_MAX - 1 : 1));
         const auto json = ha_view(tables::take_snapshot(world.tables), &f)["ha"];
@@ -273,11 +276,13 @@ TEST(Views, StaleRolesAreNotActive) {
 TEST(Views, Ha) {
     const World world;
     auto f = facts();
-    f.ha = ha_facts();
+    f.ha = {ha_facts()};
     const auto json = ha_view(tables::take_snapshot(world.tables), &f)["ha"];
-    EXPECT_EQ(keys_of(json),
-              (Keys{"mode", "vrid", "state", "active", "priority", "configured_priority", "ready", "fault",
-                    "handed_over", "split_brain", "peer", "adverts", "transitions", "split_brains", "history"}));
+    EXPECT_EQ(keys_of(json), (Keys{"name",    "mode",    "vrid",        "vips",
+                                   "state",   "active",  "priority",    "configured_priority",
+                                   "ready",   "fault",   "handed_over", "split_brain",
+                                   "peer",    "adverts", "transitions", "split_brains",
+                                   "history", "groups",  "nodes",       "hellos"}));
     EXPECT_EQ(json["peer"]["last_advert"], "2023-11-14T22:13:20.000Z");
     EXPECT_EQ(json["adverts"]["refused"], Json({{"ttl", 0}, {"vrid", 7}}));
     EXPECT_EQ(json["history"][0]["peer_priority"], 50);
@@ -286,6 +291,52 @@ TEST(Views, Ha) {
     EXPECT_EQ(role["reason"], "no advert for the down interval");
     EXPECT_EQ(role["since"], "2023-11-14T22:13:20.000Z");
     EXPECT_EQ(role["peer"]["address"], "192.0.2.3");
+}
+
+TEST(Views, OtherNodesAndWhatDiffers) {
+    const World world;
+    auto f = facts();
+    EXPECT_EQ(status(world, &f)["nodes"], nullptr);
+    f.ha = {ha_facts()};
+    f.hello = HelloFacts{
+        0xabc,
+        {{"lb-b", "192.0.2.3", WallTime{std::chrono::seconds(1'700'000'000)}, {"config"}, {{51, "backup", 100, true}}}},
+        3,
+        4,
+        {{"ttl", 1}}};
+    const auto nodes = Json::parse(R"([{"name": "lb-b", "address": "192.0.2.3",
+        "last_hello": "2023-11-14T22:13:20.000Z", "differs": ["config"],
+        "groups": [{"vrid": 51, "state": "backup", "priority": 100, "ready": true}]}])");
+    EXPECT_EQ(status(world, &f)["nodes"], nodes);
+    const auto ha = ha_view(tables::take_snapshot(world.tables), &f)["ha"];
+    EXPECT_EQ(ha["nodes"], nodes);
+    EXPECT_EQ(ha["hellos"],
+              Json({{"config_digest", "0000000000000abc"}, {"sent", 3}, {"received", 4}, {"refused", {{"ttl", 1}}}}));
+    EXPECT_EQ(status(world, nullptr)["nodes"], nullptr);
+}
+
+TEST(Views, EachGroupHasARoleOfItsOwn) {
+    const World world;
+    auto f = facts();
+    f.ha = {ha_facts(), ha_facts()};
+    f.ha[1].name = "second";
+    f.ha[1].vrid = 52;  // none of its VIPs is in the tables
+    const auto ha = ha_view(tables::take_snapshot(world.tables), &f)["ha"];
+    ASSERT_EQ(ha["groups"].size(), 2U);
+    EXPECT_EQ(ha["name"], "default");
+    EXPECT_FALSE(ha["groups"][0]["vips"].empty());
+    EXPECT_EQ(ha["groups"][0]["active"], true);
+    EXPECT_EQ(ha["groups"][1]["vips"], Json::array());
+    EXPECT_EQ(ha["groups"][1]["active"], false);
+    const auto role = status(world, &f)["role"];
+    EXPECT_EQ(role["active"], true);
+    EXPECT_EQ(role["groups"][1]["name"], "second");
+    EXPECT_EQ(role["groups"][1]["active"], false);
+    // Without lbd the tables know the VIPs of each role, and no names.
+    const auto alone = status(world, nullptr)["role"]["groups"];
+    ASSERT_EQ(alone.size(), 1U);
+    EXPECT_EQ(alone[0]["name"], nullptr);
+    EXPECT_EQ(alone[0]["vips"], ha["vips"]);
 }
 
 TEST(Views, DetachedPort) {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <numeric>
@@ -389,6 +390,7 @@ TEST(Config, HaIsReadWithItsDefaults) {
     EXPECT_TRUE(ha.preempt);
     EXPECT_EQ(ha.preempt_delay, Milliseconds(0));
     EXPECT_TRUE(ha.peers.empty());
+    EXPECT_EQ(ha.hello_port, 9436);
     EXPECT_EQ(ha.track_interface, (HaPenalty{0, true}));
     EXPECT_EQ(ha.track_engine, (HaPenalty{0, true}));
     EXPECT_EQ(ha.track_backends, (HaPenalty{50, false}));
@@ -404,6 +406,7 @@ advert_interval = "10ms"
 preempt = false
 preempt_delay = "5s"
 peers = ["192.0.2.2", "192.0.2.3"]
+hello_port = 0
 announce = "arp"
 track = { interface = 20, engine = 0, backends = "fault" }
 )");
@@ -414,6 +417,7 @@ track = { interface = 20, engine = 0, backends = "fault" }
     EXPECT_FALSE(ha.preempt);
     EXPECT_EQ(ha.preempt_delay, Milliseconds(5000));
     EXPECT_EQ(ha.peers, (std::vector{ip("192.0.2.2"), ip("192.0.2.3")}));
+    EXPECT_EQ(ha.hello_port, 0);
     EXPECT_EQ(ha.track_interface, (HaPenalty{20, false}));
     EXPECT_EQ(ha.track_engine, (HaPenalty{0, false}));
     EXPECT_EQ(ha.track_backends, (HaPenalty{0, true}));
@@ -430,6 +434,124 @@ TEST(Config, RoutesAreAnnouncedWithoutVrrpToo) {
                            .ha;
     EXPECT_EQ(whole.mode, HaMode::kVrrp);
     EXPECT_EQ(whole.routes, (AnnouncedRoutes{UINT32_MAX, 99, OnStop::kKeep}));
+}
+
+constexpr const char* kTwoGroups = R"(
+[[node]]
+name = "lb-a"
+interface = "eth0"
+address = "192.0.2.2"
+priority = { default = 150, second = 50 }
+
+[[node]]
+name = "lb-b"
+interface = "eth0"
+address = "192.0.2.3"
+priority = 77
+
+[[service]]
+name = "web"
+vip = "192.0.2.10"
+ports = [80]
+backends = ["192.0.2.11"]
+
+[[service]]
+name = "mail"
+vip = "192.0.2.20"
+ports = [25]
+backends = ["192.0.2.11"]
+
+[ha]
+mode = "vrrp"
+vrid = 51
+priority = 120
+advert_interval = "100ms"
+
+[[ha.group]]
+name = "second"
+vrid = 52
+vips = ["192.0.2.20"]
+preempt = false
+
+[[ha.group]]
+name = "third"
+vrid = 53
+vips = ["2001:db8::10", "192.0.2.30"]
+priority = 99
+advert_interval = "2s"
+
+[[service]]
+name = "six"
+vip = "2001:db8::10"
+ports = [80]
+backends = ["2001:db8::11"]
+
+[[service]]
+name = "more"
+vip = "192.0.2.30"
+ports = "any"
+pool = "more"
+
+[[pool]]
+name = "more"
+checks = []
+[[pool.backend]]
+name = "one"
+address = "192.0.2.11"
+)";
+
+TEST(Config, GroupsTakeFromHaWhatTheyDoNotSay) {
+    const auto config = parse(kTwoGroups);
+    const auto groups = groups_of(config);
+    ASSERT_EQ(groups.size(), 3U);
+    EXPECT_EQ(groups[0], (HaGroup{"default", 51, 120, Milliseconds(100), true, Milliseconds(0), {ip("192.0.2.10")}}));
+    EXPECT_EQ(groups[1], (HaGroup{"second", 52, 120, Milliseconds(100), false, Milliseconds(0), {ip("192.0.2.20")}}));
+    EXPECT_EQ(groups[2].priority, 99);
+    EXPECT_EQ(groups[2].advert_interval, Milliseconds(2000));
+    EXPECT_EQ(groups[2].vips.size(), 2U);
+    EXPECT_TRUE(std::is_sorted(groups[2].vips.begin(), groups[2].vips.end()));
+}
+
+TEST(Config, ANodesPriorityIsThatOfTheGroupOrOfAll) {
+    const auto config = parse(kTwoGroups);
+    const auto groups = groups_of(config);
+    ASSERT_EQ(groups.size(), 3U);
+    EXPECT_EQ(priority_of(config.nodes[0], groups[0]), 150);
+    EXPECT_EQ(priority_of(config.nodes[0], groups[1]), 50);
+    EXPECT_EQ(priority_of(config.nodes[0], groups[2]), 99);
+    for (const auto& group : groups) EXPECT_EQ(priority_of(config.nodes[1], group), 77);
+}
+
+TEST(Config, RoleWordsGoByVrid) {
+    auto config = parse(kTwoGroups);
+    EXPECT_EQ(role_of(config.ha, ip("192.0.2.10")), 51U);
+    EXPECT_EQ(role_of(config.ha, ip("192.0.2.20")), 52U);
+    EXPECT_EQ(role_of(config.ha, ip("2001:db8::10")), 53U);
+    config.ha.mode = HaMode::kNone;
+    EXPECT_EQ(role_of(config.ha, ip("192.0.2.20")), 0U);
+    EXPECT_TRUE(groups_of(config).empty());
+}
+
+TEST(Config, TheDefaultGroupIsThereWhileItHasVips) {
+    const std::string group = "[[ha.group]]\nname = \"all\"\nvrid = 7\nvips = [\"192.0.2.10\"]\n";
+    const auto config = parse(std::string(kMinimal) + "[ha]\nmode = \"vrrp\"\n" + group);  // and needs no vrid then
+    ASSERT_EQ(groups_of(config).size(), 1U);
+    EXPECT_EQ(groups_of(config)[0].name, "all");
+}
+
+TEST(Config, DifferencesOfGroupsAreSaid) {
+    const auto before = parse(kTwoGroups);
+    auto after = before;
+    EXPECT_TRUE(diff_settings(before, after).empty());
+    after.ha.groups[0].vips.push_back(ip("192.0.2.10"));
+    after.ha.groups[1].name = "fourth";
+    after.nodes[0].priorities["second"] = 250;
+    after.ha.peers = {ip("192.0.2.3")};
+    EXPECT_EQ(diff_settings(before, after),
+              (std::vector<std::string>{
+                  "node lb-a: priority default 150, second 50 -> default 150, second 250",
+                  "[ha] peers none -> 192.0.2.3", "HA group second: vips 192.0.2.20 -> 192.0.2.10, 192.0.2.20",
+                  "HA group fourth added", "HA group default removed", "HA group third removed"}));
 }
 
 // ---- which node ----

@@ -46,6 +46,26 @@ TEST(Announcement, CarriesTheTagOfTheVlan) {
     }
 }
 
+TEST(Solicitation, Ipv4IsAnArpRequest) {
+    const auto expected = test::Ethernet{.source = "02:00:5e:00:53:01", .destination = "ff:ff:ff:ff:ff:ff"} /
+                          test::Arp{.operation = 1,
+                                    .sender_mac = "02:00:5e:00:53:01",
+                                    .sender = "192.0.2.2",
+                                    .target_mac = "00:00:00:00:00:00",
+                                    .target = "192.0.2.11"};
+    EXPECT_EQ(test::hex(bytes_of(solicitation(ip("192.0.2.11"), ip("192.0.2.2"), kMac))), test::hex(expected.bytes()));
+}
+
+TEST(Solicitation, Ipv6GoesToTheSolicitedNodeGroup) {
+    Bytes body = test::address_bytes("2001:db8::12:3456:789a");
+    body.insert(body.end(), {1, 1, 0x02, 0x00, 0x5e, 0x00, 0x53, 0x01});
+    const auto expected = test::Ethernet{.source = "02:00:5e:00:53:01", .destination = "33:33:ff:56:78:9a"} /
+                          test::Ipv6{.source = "2001:db8::2", .destination = "ff02::1:ff56:789a", .hop_limit = 255} /
+                          test::Icmp{.type = 135, .code = 0, .rest = 0} / test::Payload(body);
+    EXPECT_EQ(test::hex(bytes_of(solicitation(ip("2001:db8::12:3456:789a"), ip("2001:db8::2"), kMac))),
+              test::hex(expected.bytes()));
+}
+
 TEST(Announcement, SolicitedNodeGroup) {
     EXPECT_EQ(solicited_node_group(ip("2001:db8::12:3456:789a")), ip("ff02::1:ff56:789a"));
     EXPECT_EQ(solicited_node_group(ip("2001:db8::10")), ip("ff02::1:ff00:10"));

@@ -227,6 +227,18 @@ TEST_F(HaThreadTest, TwoGroupsAreActiveOnANodeEach) {
     EXPECT_EQ(there_.status().state, State::kBackup);
     // The other group's adverts are not a stranger's.
     EXPECT_EQ(here_.status().refused, (std::array<std::uint64_t, kAdvertRefusals>{}));
+
+    // A stranger's is counted once, though each group's socket gets it.
+    auto stranger = group(there_, true, 254);
+    stranger.name = "other";
+    stranger.vrid = 53;
+    pair_->in_there([&] { ASSERT_TRUE(configure(there_, {stranger})); });
+    const auto of_vrid = [&](std::size_t position) {
+        return here_.thread->status().at(position).refused.at(static_cast<std::size_t>(AdvertRefusal::kVrid));
+    };
+    ASSERT_TRUE(wait_for([&] { return of_vrid(0) > 1; }));
+    EXPECT_EQ(of_vrid(1), 0U);
+    ASSERT_TRUE(wait_for([&] { return here_.thread->status().at(1).state == State::kActive; }));
     here_.thread->stop();
     there_.thread->stop();  // before the words are gone
 }
@@ -242,6 +254,10 @@ TEST_F(HaThreadTest, AnotherProgramDecides) {
     EXPECT_EQ(here_.status().counters.sent, 0U);
     ASSERT_TRUE(here_.thread->set_external(0, false));
     EXPECT_EQ(here_.role.active_until_ns, 0U);
+    ASSERT_TRUE(here_.thread->set_external(0, true));
+    ASSERT_TRUE(configure(here_, {}));
+    EXPECT_EQ(here_.role.active_until_ns, 0U);  // whoever gets the word next begins as standby
+    ASSERT_TRUE(configure(here_, {external}));
     EXPECT_FALSE(here_.thread->give_up(0));
     ASSERT_TRUE(configure(here_, {group(here_, true, 100)}));
     EXPECT_FALSE(here_.thread->set_external(0, true));

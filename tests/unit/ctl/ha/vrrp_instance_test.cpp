@@ -450,10 +450,70 @@ TEST(VrrpInstance, WhoHandedOverDoesNotTakeBack) {
     EXPECT_FALSE(node.instance.released());
 }
 
+// The other one is paused just when it should take over, and so listens for a down interval first: it is not to find that
+// the operator's wish was taken back meanwhile.
+TEST(VrrpInstance, AHandOverWaitsForWhoWasPaused) {
+    Node node = active({.priority = 150});
+    Node other = started();
+    other.until(node.now);
+    other.hear(kHigher, 150);
+    node.run(node.instance.give_up(node.now));
+    other.hear(kHigher, kPriorityStop);
+    other.pause(800ms);
+    node.wait(800ms);
+    const auto deadline = node.now + 3s + skew(100, 1s);
+    while (node.now < deadline && other.instance.state() != State::kActive) {
+        node.wait(10ms);
+        other.wait(10ms);
+    }
+    EXPECT_EQ(other.instance.state(), State::kActive);
+    EXPECT_EQ(node.instance.state(), State::kBackup);
+    EXPECT_EQ(node.adverts, std::vector<std::uint8_t>{kPriorityStop});
+}
+
+// The last words of a node that yielded are still on their way when this one hands over.
+TEST(VrrpInstance, WhatWasOnItsWayIsNoReasonToTakeBack) {
+    Node node = active();
+    node.run(node.instance.give_up(node.now));
+    const auto until = node.now + 3 * (3s + skew(100, 1s));
+    node.hear(kLower, 50);
+    node.hear(kLower, kPriorityStop);
+    node.until(until - 1ns);
+    EXPECT_EQ(node.instance.state(), State::kBackup);
+}
+
+// ... but whoever did take over, and then gives it back, need not wait.
+TEST(VrrpInstance, WhoHandedOverTakesItWhenItIsGivenBack) {
+    Node node = active();
+    node.run(node.instance.give_up(node.now));
+    for (int i = 0; i < 3; ++i) {
+        node.wait(500ms);
+        node.hear(kHigher, 50);
+    }
+    node.hear(kHigher, kPriorityStop);
+    node.wait(skew(100, 1s));
+    EXPECT_TRUE(node.active());
+    EXPECT_EQ(node.reason(), RoleReason::kPeerStopped);
+}
+
+// A pause of whoever handed over does not shorten that.
+TEST(VrrpInstance, WhoHandedOverAndIsPausedWaitsAsLong) {
+    Node node = active();
+    node.run(node.instance.give_up(node.now));
+    const auto until = node.now + 3 * (3s + skew(100, 1s));
+    node.pause(1s);
+    node.until(until - 1ns);
+    EXPECT_EQ(node.instance.state(), State::kBackup);
+    node.wait(1ns);
+    EXPECT_EQ(node.instance.state(), State::kActive);
+}
+
 TEST(VrrpInstance, HandingOverToNobodyComesBack) {
     Node node = active();
     node.run(node.instance.give_up(node.now));
-    node.wait(3s + skew(100, 1s) + 5ms);
+    node.wait(3 * (3s + skew(100, 1s)) - 1ns);
+    EXPECT_EQ(node.instance.state(), State::kBackup);
+    node.wait(1ns + 5ms);
     EXPECT_TRUE(node.active());
     Node backup = started();
     const auto actions = backup.instance.give_up(backup.now);

@@ -208,6 +208,69 @@ TEST(Print, Ha) {
     EXPECT_TRUE(has(print_ha({{"ha", nullptr}}, false), "no HA"));
 }
 
+Json sample_groups() {
+    auto json = sample_ha();
+    auto second = json["ha"];
+    json["ha"]["name"] = "default";
+    json["ha"]["vips"] = {"192.0.2.10"};
+    second["name"] = "second";
+    second["vips"] = {"192.0.2.20", "192.0.2.21", "192.0.2.22", "192.0.2.23"};
+    second["state"] = "active";
+    second["history"][0]["at"] = "T3";
+    json["ha"]["groups"] = Json::array({json["ha"], second});
+    return json;
+}
+
+TEST(Print, HaOfSeveralGroups) {
+    const auto text = print_ha(sample_groups(), false);
+    EXPECT_TRUE(has(text, "group       default: 192.0.2.10\nstate       backup\n")) << text;
+    EXPECT_TRUE(
+        has(text, "\n\ngroup       second: 192.0.2.20, 192.0.2.21, 192.0.2.22 and 1 more\nstate       active\n"))
+        << text;
+    const auto history = print_ha(sample_groups(), true);
+    expect_aligned(history, "GROUP", {"second", "default"}, false);
+    EXPECT_LT(history.find("T3"), history.find("T2")) << history;
+}
+
+TEST(Print, OtherNodesAndWhatDiffers) {
+    auto status = sample_status();
+    status["nodes"] = Json::parse(R"([{"name": "lb-b", "address": "192.0.2.3", "last_hello": "T1", "differs": []},
+        {"name": "lb-c", "address": "192.0.2.4", "last_hello": "T2", "differs": ["hash key", "config"]}])");
+    const std::string lines =
+        "\nnodes       lb-b at 192.0.2.3, last heard T1, same config\n"
+        "            lb-c at 192.0.2.4, last heard T2, HAS ANOTHER HASH KEY, HAS ANOTHER CONFIG\n";
+    EXPECT_TRUE(has(print_status(status), lines)) << print_status(status);
+    auto json = sample_ha();
+    json["ha"]["nodes"] = status["nodes"];
+    EXPECT_TRUE(has(print_ha(json, false), lines));
+    json["ha"]["nodes"] = Json::array();
+    EXPECT_TRUE(has(print_ha(json, false), "\nnodes       none heard\n"));
+    status["nodes"] = nullptr;
+    EXPECT_FALSE(has(print_status(status), "nodes  "));
+}
+
+TEST(Print, StatusOfSeveralGroups) {
+    auto status = sample_status();
+    const auto peer = sample_ha()["ha"]["peer"];
+    status["role"]["groups"] = {{{"name", "default"},
+                                 {"vips", {"192.0.2.10"}},
+                                 {"active", false},
+                                 {"since", "T2"},
+                                 {"reason", "why"},
+                                 {"peer", peer}},
+                                {{"name", "second"},
+                                 {"vips", {"192.0.2.20"}},
+                                 {"active", true},
+                                 {"since", nullptr},
+                                 {"reason", "lease held"},
+                                 {"peer", nullptr}}};
+    const auto text = print_status(status);
+    EXPECT_TRUE(
+        has(text, "\nrole        group default (192.0.2.10): not active since T2 (why); peer 192.0.2.3, priority"))
+        << text;
+    EXPECT_TRUE(has(text, "\n            group second (192.0.2.20): active (lease held)\n")) << text;
+}
+
 TEST(Print, HaHistory) {
     const auto text = print_ha(sample_ha(), true);
     expect_aligned(text, "REASON", {"another node", "started, and"}, false);

@@ -158,12 +158,14 @@ TEST_F(KernelNetTest, ResolvesManagesAndReleasesANeighbour) {
     for (const char* address : {"192.0.2.11", "2001:db8::11"}) {
         const NeighbourKey key{index_of("lb0"), ip(address)};
         EXPECT_EQ(net_->neighbour(key), nullptr);
+        EXPECT_EQ(net_->since_confirmed(key).value(), std::nullopt);
         EXPECT_TRUE(net_->release(key));  // nothing there is no error
         ASSERT_TRUE(net_->resolve(key));
         const auto usable = [&] { return net_->neighbour(key) != nullptr && net_->neighbour(key)->usable(); };
         ASSERT_TRUE(wait_for(usable)) << address;
         EXPECT_EQ(net_->neighbour(key)->mac, mac("02:00:5e:00:53:10"));
         EXPECT_TRUE(net_->neighbour(key)->managed);
+        EXPECT_LT(net_->since_confirmed(key).value(), std::chrono::seconds(60));
         ASSERT_TRUE(net_->resolve(key));  // again: no harm
         ASSERT_TRUE(net_->release(key));
         EXPECT_TRUE(wait_for([&] { return net_->neighbour(key) == nullptr || !net_->neighbour(key)->managed; }));

@@ -6,6 +6,8 @@
 namespace fairlead::plan {
 namespace {
 
+using namespace std::chrono_literals;
+
 IpAddress ip(const char* text) { return IpAddress::parse(text).value(); }
 
 const IpAddress kWeb = ip("192.0.2.10"), kMail = ip("192.0.2.25"), kWeb6 = ip("2001:db8::10");
@@ -20,6 +22,16 @@ config::Config config_of_three_vips() {
         service.vip = vip;
         service.pool = pool;
         config.services.push_back(service);
+    }
+    // Until it is known to be well: alt none, web 2 x 200 ms + 100 ms, mail 2 x 1 s + 500 ms.
+    for (const auto& [name, interval, timeout] : {std::tuple{"web", 200ms, 100ms}, std::tuple{"mail", 1000ms, 500ms}}) {
+        config::Pool pool;
+        pool.name = name;
+        pool.checks.resize(2);
+        pool.checks[0].interval = interval;
+        pool.checks[0].timeout = timeout;
+        pool.checks[1].interval = pool.checks[1].timeout = 50ms;
+        config.pools.push_back(pool);
     }
     return config;
 }
@@ -49,9 +61,9 @@ constexpr auto kNo = Announced::kNo, kYes = Announced::kYes, kAsBefore = Announc
 
 TEST(Announce, AVipWithABackendOnceEach) {
     const auto decided = decide_announcements(config_of_three_vips(), pools(2, 0, 0), good_node());
-    EXPECT_EQ(decided, (std::vector<VipAnnouncement>{{kWeb, kYes, "pool web: tier 0"},
-                                                     {kMail, kNo, "no backend is eligible"},
-                                                     {kWeb6, kYes, "pool web: tier 0"}}));
+    EXPECT_EQ(decided, (std::vector<VipAnnouncement>{{kWeb, kYes, "pool web: tier 0", true, 500ms},
+                                                     {kMail, kNo, "no backend is eligible", false, 2500ms},
+                                                     {kWeb6, kYes, "pool web: tier 0", true, 500ms}}));
 }
 
 TEST(Announce, OneServiceOfTheVipIsEnough) {
@@ -96,6 +108,67 @@ TEST(Announce, OnlyWhatDiffersIsTouched) {
     const auto stale = ip("192.0.2.99");
     EXPECT_EQ(route_changes({stale, kWeb}, decided), (RouteChanges{{stale}, {}})) << "in no config any more";
     EXPECT_EQ(route_changes({kWeb}, {}), (RouteChanges{{kWeb}, {}}));
+}
+
+// ---- Settling ----
+
+constexpr Settling::TimePoint kStart{1000s};
+
+VipAnnouncement web(bool served) {
+    return {kWeb, served ? kYes : kNo, served ? "served" : "not served", served, 500ms};
+}
+
+Announced settled(Settling& settling, VipAnnouncement vip, std::chrono::milliseconds after) {
+    std::vector decided = {std::move(vip)};
+    settling.apply(decided, kStart + after);
+    return decided[0].announced;
+}
+
+TEST(AnnounceSettling, WhatIsServedFromTheFirstIsNotHeldBack) {
+    Settling settling;
+    EXPECT_EQ(settled(settling, web(true), 0ms), kYes);
+    EXPECT_FALSE(settling.pending());
+}
+
+TEST(AnnounceSettling, HoldsBackWhatReturns) {
+    Settling settling;
+    EXPECT_EQ(settled(settling, web(true), 0ms), kYes);
+    EXPECT_EQ(settled(settling, web(false), 10ms), kNo);
+    EXPECT_FALSE(settling.pending());
+    EXPECT_EQ(settled(settling, web(true), 5000ms), kNo);
+    EXPECT_TRUE(settling.pending());
+    EXPECT_EQ(settled(settling, web(true), 5499ms), kNo);
+    EXPECT_EQ(settled(settling, web(true), 5500ms), kYes);
+    EXPECT_FALSE(settling.pending());
+    EXPECT_EQ(settled(settling, web(true), 5501ms), kYes) << "and once only";
+}
+
+TEST(AnnounceSettling, BeginsAnewWithEachFailure) {
+    Settling settling;
+    EXPECT_EQ(settled(settling, web(false), 0ms), kNo);
+    EXPECT_EQ(settled(settling, web(true), 100ms), kNo);
+    EXPECT_EQ(settled(settling, web(false), 500ms), kNo);
+    EXPECT_EQ(settled(settling, web(true), 600ms), kNo);
+    EXPECT_EQ(settled(settling, web(true), 1099ms), kNo);
+    EXPECT_EQ(settled(settling, web(true), 1100ms), kYes);
+}
+
+TEST(AnnounceSettling, RunsOnWhereTheNodeIsNotToAnnounce) {
+    Settling settling;
+    auto standby = web(true);
+    standby.announced = kNo;
+    EXPECT_EQ(settled(settling, web(false), 0ms), kNo);
+    EXPECT_EQ(settled(settling, standby, 100ms), kNo);
+    EXPECT_FALSE(settling.pending());
+    EXPECT_EQ(settled(settling, web(true), 600ms), kYes);
+}
+
+TEST(AnnounceSettling, WithoutChecksThereIsNothingToWaitFor) {
+    Settling settling;
+    auto vip = web(true);
+    vip.settle = 0ms;
+    EXPECT_EQ(settled(settling, web(false), 0ms), kNo);
+    EXPECT_EQ(settled(settling, vip, 1ms), kYes);
 }
 
 }  // namespace

@@ -76,6 +76,24 @@ TEST(Planner, NamesEachVipOnce) {
     EXPECT_EQ(plan.desired.vips, expected);
 }
 
+TEST(Planner, GivesEachVipTheRoleOfItsGroup) {
+    config::Config config = two_pools();
+    config.ha.vrid = 51;
+    config.ha.groups = {{.name = "six", .vrid = 52, .vips = {ip("2001:db8::10")}}};
+    const auto roles = [&] {
+        std::vector<std::uint32_t> found;
+        for (const auto& vip : plan_of(config).desired.vips) found.push_back(vip.role);
+        return found;
+    };
+    EXPECT_EQ(roles(), (std::vector<std::uint32_t>{0, 0})) << "without HA";
+    config.ha.mode = config::HaMode::kVrrp;
+    EXPECT_EQ(roles(), (std::vector<std::uint32_t>{51, 52}));
+    const Plan before = plan_of(config);
+    config.ha.groups[0].vips = {ip("192.0.2.10")};
+    EXPECT_EQ(diff_plan(before, plan_of(config)),
+              (std::vector<std::string>{"vip 192.0.2.10: vrid 51 -> 52", "vip 2001:db8::10: vrid 52 -> 51"}));
+}
+
 TEST(Planner, CarriesThePoolsSettings) {
     const Plan plan = plan_of(two_pools());
     ASSERT_EQ(plan.desired.pools.size(), 2U);

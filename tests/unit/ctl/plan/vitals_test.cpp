@@ -32,7 +32,7 @@ class VitalsTest : public testing::Test {
 TEST_F(VitalsTest, AFlappingCheckKillsNobody) {
     EXPECT_FALSE(look(Verdict::kUp, seconds(0)).up_for) << "one that was never away needs no slow start";
     EXPECT_FALSE(look(Verdict::kDown, seconds(1)).dead);
-    EXPECT_TRUE(vitals_.runs("web"));
+    EXPECT_TRUE(vitals_.running().contains("web"));
     EXPECT_FALSE(look(Verdict::kDown, milliseconds(10'999)).dead);
     EXPECT_EQ(look(Verdict::kUp, milliseconds(10'999)).verdict, Verdict::kUp);
     EXPECT_FALSE(look(Verdict::kDown, seconds(12)).dead) << "its grace begins anew";
@@ -42,7 +42,7 @@ TEST_F(VitalsTest, DownForLongerThanTheGraceIsDead) {
     look(Verdict::kUp, seconds(0));
     look(Verdict::kDown, seconds(1));
     EXPECT_TRUE(look(Verdict::kDown, seconds(11)).dead);
-    EXPECT_FALSE(vitals_.runs("web")) << "nothing comes of waiting any longer";
+    EXPECT_FALSE(vitals_.running().contains("web")) << "nothing comes of waiting any longer";
 }
 
 TEST_F(VitalsTest, GoneAtLayerTwoIsDeadAsSoonAsItIsDown) {
@@ -60,7 +60,7 @@ TEST_F(VitalsTest, TheDeadComeBackOnlyWhenEveryEngineKnowsThatTheyWere) {
     const auto waits = look(Verdict::kUp, seconds(22));
     EXPECT_TRUE(waits.dead);
     EXPECT_EQ(waits.verdict, Verdict::kDown);
-    EXPECT_TRUE(vitals_.runs("web"));
+    EXPECT_TRUE(vitals_.running().contains("web"));
     vitals_.turns_done(4);
     const auto back = look(Verdict::kUp, seconds(23));
     EXPECT_FALSE(back.dead);
@@ -73,10 +73,10 @@ TEST_F(VitalsTest, SaysForHowLongOneIsBackUntilThatMattersNoMore) {
     look(Verdict::kDown, seconds(1));
     EXPECT_EQ(look(Verdict::kUp, seconds(2)).up_for, milliseconds(0));
     EXPECT_EQ(look(Verdict::kUp, seconds(12)).up_for, seconds(10));
-    EXPECT_TRUE(vitals_.runs("web"));
+    EXPECT_TRUE(vitals_.running().contains("web"));
     EXPECT_EQ(look(Verdict::kUp, seconds(32)).up_for, seconds(30));
     EXPECT_FALSE(look(Verdict::kUp, seconds(33)).up_for);
-    EXPECT_FALSE(vitals_.runs("web"));
+    EXPECT_FALSE(vitals_.running().contains("web"));
 }
 
 TEST_F(VitalsTest, WhoAppearsLaterIsNewWhoWasThereIsNot) {
@@ -97,7 +97,7 @@ TEST_F(VitalsTest, AdoptsTheDead) {
 
 TEST_F(VitalsTest, UnknownIsLeftAsItIs) {
     EXPECT_EQ(look(Verdict::kUnknown, seconds(0)).verdict, Verdict::kUnknown);
-    EXPECT_FALSE(vitals_.runs("web"));
+    EXPECT_FALSE(vitals_.running().contains("web"));
 }
 
 }  // namespace
