@@ -65,7 +65,7 @@ Result<HelloSocket> HelloSocket::open(const HelloSocketOptions& options) {
     return made;
 }
 
-bool HelloSocket::send(const IpAddress& destination, std::span<const std::uint8_t> bytes) {
+bool HelloSocket::send(const IpAddress& destination, std::span<const std::uint8_t> bytes) const {
     Endpoint to(destination, options_.port, options_.ifindex);
     return ::sendto(fd(), bytes.data(), bytes.size(), MSG_DONTWAIT, to.pointer(), to.size) ==
            static_cast<ssize_t>(bytes.size());

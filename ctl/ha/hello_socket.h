@@ -28,7 +28,7 @@ class HelloSocket {
     static Result<HelloSocket> open(const HelloSocketOptions& options);
 
     int fd() const { return fd_.get(); }
-    bool send(const IpAddress& destination, std::span<const std::uint8_t> bytes);
+    bool send(const IpAddress& destination, std::span<const std::uint8_t> bytes) const;
 
     struct Received {
         IpAddress source;

@@ -46,7 +46,7 @@ class VrrpSocket {
 
   private:
     VrrpSocket() = default;
-    bool send_to(const IpAddress& destination, std::span<const std::uint8_t> message);
+    bool send_to(const IpAddress& destination, std::span<const std::uint8_t> bytes);
 
     xdp::UniqueFd fd_;
     std::uint32_t ifindex_ = 0;

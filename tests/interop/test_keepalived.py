@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from vrrp import INTERVAL_S, VIPS, Fairlead, Keepalived, Wire, neighbour, remember_wrong, source_of
+from vrrp import INTERVAL_S, VIPS, Fairlead, Keepalived, Wire, Witness, neighbour, remember_wrong, source_of
 
 from lab import wait_for
 
@@ -201,7 +201,8 @@ def test_hostile_adverts_change_nothing_and_are_counted(lab):
 
 
 def test_busy_machine_at_10_ms(lab):
-    """Four busy threads, adverts every 10 ms: no false takeover. FAIRLEAD_LONG=1: for a minute, as issue 4 wants it."""
+    """Four busy threads, adverts every 10 ms: no false takeover. FAIRLEAD_LONG=1: for a minute. Where the machine itself
+    stood still for longer than a lease can go without renewal, the test says so, and nothing of Fairlead."""
     first = Fairlead(lab.master, 150, interval_cs=1)
     if not first.realtime:
         pytest.skip("SCHED_FIFO is not allowed here")
@@ -209,6 +210,7 @@ def test_busy_machine_at_10_ms(lab):
     first.ready().wait_active()
     second.wait_active(False)
     before = len(second.changes()), len(first.changes())
+    witness = Witness()
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
     try:
         time.sleep(60 if os.environ.get("FAIRLEAD_LONG") else 15)
@@ -216,5 +218,9 @@ def test_busy_machine_at_10_ms(lab):
         for process in busy:
             process.kill()
             process.wait()
+        stall_s = witness.stop()
+    if stall_s > 1.5 * 0.01:  # between an advert that is due and the end of renewal
+        pytest.skip(f"inconclusive: a processor ran nothing for {1000 * stall_s:.0f} ms, not even a real-time thread")
+    print(f"a real-time thread was at worst let run after {1000 * stall_s:.1f} ms")
     assert (len(second.changes()), len(first.changes())) == before, (first.changes(), second.changes())
     assert first.active() and not second.active()

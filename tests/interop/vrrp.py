@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 from lab import BUILD, run, wait_for
@@ -88,6 +89,37 @@ class Fairlead:
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self.popen.wait(timeout)
         return self.kill()
+
+
+class Witness:
+    """A real-time thread on each processor that does nothing but look at the clock: what keeps it from running for long
+    is the machine, not the program under test. To be stopped by stop()."""
+
+    PROGRAM = """
+import ctypes, os, signal, sys, time
+os.sched_setaffinity(0, {int(sys.argv[1])})
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(45))
+ctypes.CDLL(None).mlockall(3)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+worst, last = 0, time.monotonic()
+try:
+    while True:
+        time.sleep(0.002)
+        now = time.monotonic()
+        worst, last = max(worst, now - last), now
+finally:
+    print(worst)
+"""
+
+    def __init__(self):
+        self.processes = [subprocess.Popen([sys.executable, "-c", self.PROGRAM, str(cpu)], stdout=subprocess.PIPE, text=True)
+                          for cpu in sorted(os.sched_getaffinity(0))]
+
+    def stop(self):
+        """The longest time, in seconds, that one of them was not let run."""
+        for process in self.processes:
+            process.terminate()
+        return max(float(process.communicate(timeout=10)[0]) for process in self.processes)
 
 
 class Keepalived:
