@@ -25,11 +25,13 @@ enum fl_pin_state {
     FL_PIN_CLOSING    /* FIN or RST was seen */
 };
 
-#define FL_PIN_TIME_SHIFT 32      /* ns to units: 4.29 s */
-#define FL_PIN_TIME_MASK 0x3ffu   /* wraps at 4,398 s: idle_timeout is at most 3,600 */
-#define FL_PIN_TIME_AHEAD 32u     /* 137 s: how far a touch may be ahead of the clock of who looks at it */
-#define FL_PIN_CLOSING_UNITS 15u  /* 64 s: RFC 9293's TIME-WAIT, as Linux keeps it, and a little */
-#define FL_PIN_PROBATION_UNITS 1u /* a handshake this young is not evicted: a slow SYN-ACK is on its way */
+#define FL_PIN_TIME_SHIFT 32     /* ns to units: 4.29 s */
+#define FL_PIN_TIME_MASK 0x3ffu  /* wraps at 4,398 s: idle_timeout is at most 3,600 */
+#define FL_PIN_TIME_AHEAD 32u    /* 137 s: how far a touch may be ahead of the clock of who looks at it */
+#define FL_PIN_CLOSING_UNITS 15u /* 64 s: RFC 9293's TIME-WAIT, as Linux keeps it, and a little */
+/* A handshake younger than this is not evicted, for a slow SYN-ACK is on its way: 4.3 s at the least. One unit would be
+ * none at all for a SYN that comes just before the unit changes. */
+#define FL_PIN_PROBATION_UNITS 2u
 #define FL_PIN_PLACES (2 * FL_BUCKET_WORDS)
 #define FL_PIN_NOWHERE FL_PIN_PLACES
 #define FL_PIN_TRIES 3 /* when others change the same words meanwhile */
