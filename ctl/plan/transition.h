@@ -70,9 +70,9 @@ class SlotTransitions {
     SlotTransitions(TransitionTimes times, const SlotsView& slots, const TransitionClock& clock);
 
     // Makes `owners` (FL_NO_BACKEND: nobody) the owners, and forgets the dead among the previous ones: to be called, with
-    // the state words stored, whenever a backend changes its state. One that died is shown alive again after a grace period
-    // that began after this call: an engine with a word of before would free pins that it has made since. One pass over
-    // all slots. Appends to `changes`, all of which are to be applied before the next call.
+    // the state words stored, whenever a backend changes its state. One that is dead is shown alive again after a grace
+    // period that began after the last call that found it dead and answered with changes: an engine with a word of before
+    // would free pins that are made for it then. One pass over all slots. Appends to `changes`, all of which are to be applied before the next call.
     void retarget(const SlotsView& slots, std::span<const std::uint16_t> owners, const TransitionClock& clock,
                   std::vector<SlotChange>& changes);
 

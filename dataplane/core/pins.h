@@ -6,8 +6,8 @@
  * the table, and so does the controller, which expires.
  *
  * Ordering. Every change of a word is one compare-and-exchange against the word that was read, so nobody overwrites what
- * he did not see: a touch that lost against an expiry notices and makes the pin anew, an expiry that lost against a touch
- * leaves it. A word is the whole truth about its pin, and what it names, a backend's record, was published before any slot
+ * he did not see: an expiry that lost against a touch leaves the pin, a touch that lost against an expiry or an eviction
+ * does not bring it back (transition.h). A word is the whole truth about its pin, and what it names, a backend's record, was published before any slot
  * could name it and is not used again while a pin can (DESIGN section 4, "Reuse"); so no word needs to be ordered against
  * another, and relaxed operations suffice on x86-64 and arm64 alike. Equal words mean the same thing, so a word that went
  * away and came back (ABA) does no harm. Two CPUs may insert one flow into two places at a time: every reader looks at
@@ -25,11 +25,13 @@ enum fl_pin_state {
     FL_PIN_CLOSING    /* FIN or RST was seen */
 };
 
-#define FL_PIN_TIME_SHIFT 32      /* ns to units: 4.29 s */
-#define FL_PIN_TIME_MASK 0x3ffu   /* wraps at 4,398 s: idle_timeout is at most 3,600 */
-#define FL_PIN_TIME_AHEAD 32u     /* 137 s: how far a touch may be ahead of the clock of who looks at it */
-#define FL_PIN_CLOSING_UNITS 15u  /* 64 s: RFC 9293's TIME-WAIT, as Linux keeps it, and a little */
-#define FL_PIN_PROBATION_UNITS 1u /* a handshake this young is not evicted: a slow SYN-ACK is on its way */
+#define FL_PIN_TIME_SHIFT 32     /* ns to units: 4.29 s */
+#define FL_PIN_TIME_MASK 0x3ffu  /* wraps at 4,398 s: idle_timeout is at most 3,600 */
+#define FL_PIN_TIME_AHEAD 32u    /* 137 s: how far a touch may be ahead of the clock of who looks at it */
+#define FL_PIN_CLOSING_UNITS 15u /* 64 s: RFC 9293's TIME-WAIT, as Linux keeps it, and a little */
+/* A handshake younger than this is not evicted, for a slow SYN-ACK is on its way: 4.3 s at the least. One unit would be
+ * none at all for a SYN that comes just before the unit changes. */
+#define FL_PIN_PROBATION_UNITS 2u
 #define FL_PIN_PLACES (2 * FL_BUCKET_WORDS)
 #define FL_PIN_NOWHERE FL_PIN_PLACES
 #define FL_PIN_TRIES 3 /* when others change the same words meanwhile */

@@ -6,17 +6,16 @@
 
 #include "dataplane/core/pins.h"
 
-/* A pin was followed: it is young again, and in `state`. One that an expiry took meanwhile is made anew. */
+/* A pin was followed: it is young again, and in `state`. If it is not what it was, somebody else touched it, or it is gone
+ * and must not come back: it had expired; or it was of a handshake that took too long, and a SYN took its place; or a SYN
+ * or the clean-up had no use for it, and the same addresses and ports may be another connection's by now. */
 FL_INLINE void fl_touch_pin(struct fl_engine *e, const struct fl_meta *meta, __u64 hash, __u32 place, __u64 word,
                             __u32 state) {
     const __u64 touched = FL_PIN_WORD(hash >> 32, FL_PIN_BACKEND(word), state, fl_pin_now(e));
     __u64 *at;
     if (touched == word) return;
     at = fl_pin_at(e, meta, hash, place);
-    if (!at || fl_compare_exchange(at, word, touched)) return;
-    /* Somebody touched it before us, or it is gone. */
-    if (fl_find_pin(e, meta, hash, &word) < FL_PIN_PLACES) return;
-    fl_insert_pin(e, meta, hash, FL_PIN_BACKEND(touched), state == FL_PIN_CLOSING ? state : (__u32)FL_PIN_CONFIRMED);
+    if (at) fl_compare_exchange(at, word, touched);
 }
 
 FL_INLINE void fl_free_pin(struct fl_engine *e, const struct fl_meta *meta, __u64 hash, __u32 place, __u64 word) {
@@ -95,11 +94,11 @@ FL_INLINE __u32 fl_move_on(struct fl_engine *e, const struct fl_meta *meta, cons
         follows = follows && FL_PIN_STATE(m->pin) != FL_PIN_CLOSING &&
                   (state == FL_BACKEND_HEALTHY || state == FL_BACKEND_DRAINING);
     if (m->settling) {
-        if (follows && pinned != m->owner) return fl_follow(e, meta, m, d);
+        if (follows && (pinned != m->owner || m->learning)) return fl_follow(e, meta, m, d);
         /* What the slot itself says needs no pin, once every engine knows it (here `learning` says that one may not: with
          * the word before, it would take the flow to the previous owner for want of its pin). And one that is not
          * followed must not be found by what comes next: not a SYN's stale one, nor a dead backend's when that is back. */
-        if (m->pin && !m->looks && !(follows && m->learning)) fl_free_pin(e, meta, m->hash, m->place, m->pin);
+        if (m->pin && !m->looks) fl_free_pin(e, meta, m->hash, m->place, m->pin);
         return m->owner;
     }
     if (follows) return fl_follow(e, meta, m, d);

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import connections_report
 import e2e_report
 import failover_report
 from samples import WIDE_SPREAD, interquartile, number
@@ -137,14 +138,20 @@ def report_failover(options):
     return failover_report.summarize(measured)
 
 
-# What runs in namespaces: how it is measured, and how it is printed.
-IN_NAMESPACES = {"e2e": (report_e2e, e2e_report.print_table), "failover": (report_failover, failover_report.print_table)}
+def report_connections(options):
+    command = [options.programs / "connections-bench", "--seed", str(options.seed or 1)]
+    return connections_report.summarize(run("connections", command + (["--flows", "100000"] if options.quick else [])))
+
+
+# What has a report of its own: how it is measured, and how it is printed.
+OWN_REPORT = {"connections": (report_connections, connections_report.print_table),
+              "e2e": (report_e2e, e2e_report.print_table), "failover": (report_failover, failover_report.print_table)}
 
 
 def parse():
-    benches = [*FIGURES, *IN_NAMESPACES]
+    benches = [*FIGURES, *OWN_REPORT]
     usage = f"scripts/bench {'|'.join(benches)} [--json] [--rounds N] [--quick], e2e also [--seconds S] [--rate R], " \
-            "failover [--runs N] instead of --rounds"
+            "failover [--runs N] and connections [--seed N] instead of --rounds"
     parser = argparse.ArgumentParser(prog="scripts/bench", usage=usage)
     parser.add_argument("bench", choices=benches)
     parser.add_argument("--programs", type=Path, required=True)
@@ -155,9 +162,11 @@ def parse():
     parser.add_argument("--seconds", type=int, choices=range(1, 61), metavar="S")
     parser.add_argument("--rate", type=int, choices=range(10, 1_000_001), metavar="R")
     parser.add_argument("--runs", type=int, choices=range(1, 1001), metavar="N")
+    parser.add_argument("--seed", type=int, choices=range(1, 1_000_001), metavar="N")
     options = parser.parse_args()
-    if options.rounds if options.bench == "failover" else options.runs:
-        parser.error("--runs is for failover, --rounds for the others")
+    repeats = {"failover": "runs", "connections": "seed"}.get(options.bench, "rounds")
+    if any(getattr(options, name) for name in {"rounds", "runs", "seed"} - {repeats}):
+        parser.error("--runs is for failover, --seed for connections, --rounds for the others")
     if options.bench != "e2e" and (options.seconds or options.rate):
         parser.error("--seconds and --rate are for e2e")
     return options
@@ -190,7 +199,7 @@ def main():
     if options.check_options:
         return 0
     machine = {"load_before": os.getloadavg(), "cpus": os.cpu_count(), "kernel": platform.release()}
-    measure, show = IN_NAMESPACES.get(options.bench, (report_programs, print_table))
+    measure, show = OWN_REPORT.get(options.bench, (report_programs, print_table))
     result = measure(options)
     result["machine"] = machine
     if options.json:

@@ -20,6 +20,7 @@ sys.dont_write_bytecode = True
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+import connections_report  # noqa: E402
 import e2e  # noqa: E402
 import e2e_report  # noqa: E402
 import failover  # noqa: E402
@@ -111,6 +112,55 @@ def test_a_program_that_fails_is_no_result(tmp_path):
     command = [sys.executable, HERE / "report.py", "xdp", "--programs", tmp_path, "--json"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (2, "")
+
+
+# --- Connections -----------------------------------------------------------------------------------------------------
+
+def counted(**changes):
+    """What connections-bench prints; `changes`: scheme_scenario to figures."""
+    zero = {"flows": 1000, "broken": 0, "tracked_share": 0.0, "peak_entries": 0, "failed_handshakes": 0,
+            "lost_with_backend": 0, "refused": 0}
+    result = {scheme: {name: {**zero, **changes.get(f"{scheme}_{name}", {})} for name in connections_report.SCENARIOS}
+              for scheme in connections_report.SCHEMES}
+    for name in connections_report.SCENARIOS[1:]:
+        result["maglev"][name].update({"broken": 5} | changes.get(f"maglev_{name}", {}))
+    return {**result, "traffic": {}, "settings": {}}
+
+
+def missed_of(result):
+    return [name for name, verdict in result["verdicts"].items() if not verdict["kept"]]
+
+
+@pytest.mark.parametrize("name, most", [("quiet", 0), ("flap", 0), ("drain", 0), ("scale_out", 0), ("weight", 0),
+                                        ("slow_start", 0), ("tiers", 0), ("mix", 5), ("flood", 5)])
+def test_a_limit_on_broken_connections_is_held(name, most):
+    kept = connections_report.summarize(counted(**{f"fairlead_{name}": {"broken": most, "lost_with_backend": 9}}))
+    assert missed_of(kept) == [] and not kept["inconclusive"]
+    missed = connections_report.summarize(counted(**{f"fairlead_{name}": {"broken": most + 1}}))
+    assert missed_of(missed) == [f"fairlead.{name}.broken"]
+
+
+@pytest.mark.parametrize("figure", ["tracked_share", "peak_entries"])
+def test_state_while_nothing_changes_is_a_missed_limit(figure):
+    assert missed_of(connections_report.summarize(counted(fairlead_quiet={figure: 1}))) == [f"fairlead.quiet.{figure}"]
+    assert missed_of(connections_report.summarize(counted(fairlead_flap={figure: 1}))) == []
+
+
+def test_changes_that_break_nobody_without_state_say_nothing():
+    result = connections_report.summarize(counted(maglev_drain={"broken": 4}))
+    assert result["inconclusive"] and "drain" in result["inconclusive_because"][0]
+
+
+def test_connections_bench_counts_every_scheme_in_every_scenario():
+    output = run("connections-bench", "--flows", "20000", "--seed", "3")
+    for scheme in connections_report.SCHEMES:
+        assert tuple(output[scheme]) == connections_report.SCENARIOS
+        for figures in output[scheme].values():
+            assert figures["flows"] == 20000 and set(connections_report.COLUMNS) <= figures.keys()
+    result = connections_report.summarize(output)
+    assert missed_of(result) == [] and not result["inconclusive"], result["verdicts"]
+    assert {figures["tracked_share"] for figures in output["lru"].values()} == {1.0}
+    assert output["settings"]["seed"] == 3
 
 
 # --- End to end ------------------------------------------------------------------------------------------------------

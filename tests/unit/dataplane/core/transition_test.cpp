@@ -334,12 +334,27 @@ TEST_F(Transition, AFloodTakesThePlacesOfTheUnconfirmedAlone) {
     for (std::uint16_t port = 1; port <= room / 4; ++port)
         if (syn(port) == kB && data(port) == kB) open.push_back(port);
     for (int round = 0; round < 4; ++round) {
-        now_ += kUnit;
+        now_ += FL_PIN_PROBATION_UNITS * kUnit;
         for (std::uint32_t port = 20000; port < 20000 + 4 * room; ++port)
             static_cast<void>(syn(static_cast<std::uint16_t>(port + 5000 * round)));
     }
     EXPECT_GT(events(FL_EVENT_PIN_EVICTED), room);
     for (const auto port : open) ASSERT_EQ(data(port), kB) << port;
+}
+
+TEST_F(Transition, AFloodTakesNoHandshakesPlaceForFourSeconds) {
+    const std::uint32_t room = tables_->limits().pins;
+    move(kB, kA);
+    now_ += kUnit - now_ % kUnit - 1;  // the unit is about to change
+    std::vector<std::uint16_t> begun;
+    for (std::uint16_t port = 1; port <= room; ++port)
+        if (syn(port) == kB) begun.push_back(port);
+    for (int step = 0; step < 2; ++step) {
+        for (std::uint32_t port = 20000; port < 20000 + 4 * room; ++port)
+            static_cast<void>(syn(static_cast<std::uint16_t>(port + 20000 * step)));
+        now_ += kUnit;
+    }
+    for (const auto port : begun) ASSERT_EQ(data(port), kB) << port;
 }
 
 TEST_F(Transition, ExpiredPinsGiveWayAndTheClosingSoon) {
