@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import churn_report
 import e2e_report
 import failover_report
 from samples import WIDE_SPREAD, interquartile, number
@@ -137,8 +138,19 @@ def report_failover(options):
     return failover_report.summarize(measured)
 
 
+def report_churn(options):
+    import churn  # as e2e
+    try:
+        measured = churn.measure(options.programs, **(churn.QUICK if options.quick else {}))
+    except churn.LabError as error:
+        print(f"bench: churn: {error}: nothing is reported", file=sys.stderr)
+        sys.exit(2)
+    return churn_report.summarize(measured)
+
+
 # What runs in namespaces: how it is measured, and how it is printed.
-IN_NAMESPACES = {"e2e": (report_e2e, e2e_report.print_table), "failover": (report_failover, failover_report.print_table)}
+IN_NAMESPACES = {"e2e": (report_e2e, e2e_report.print_table), "failover": (report_failover, failover_report.print_table),
+                 "churn": (report_churn, churn_report.print_table)}
 
 
 def parse():
@@ -158,6 +170,8 @@ def parse():
     options = parser.parse_args()
     if options.rounds if options.bench == "failover" else options.runs:
         parser.error("--runs is for failover, --rounds for the others")
+    if options.bench == "churn" and options.rounds:
+        parser.error("churn has no rounds")
     if options.bench != "e2e" and (options.seconds or options.rate):
         parser.error("--seconds and --rate are for e2e")
     return options

@@ -20,6 +20,8 @@ sys.dont_write_bytecode = True
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+import churn  # noqa: E402
+import churn_report  # noqa: E402
 import e2e  # noqa: E402
 import e2e_report  # noqa: E402
 import failover  # noqa: E402
@@ -393,3 +395,52 @@ def test_failover_breaks_no_connection():
     # A proxy's connections do end: the clients tell kept from broken.
     assert result["keepalived"]["graceful"]["connections_broken"] == 60
     assert not glob.glob(f"/run/netns/fl-failover{os.getpid()}-*")
+
+
+# --- Churn -----------------------------------------------------------------------------------------------------------
+
+def churn_run(broken=0, reason="closed", new_failed=0, wrong_at_servers=0, wrk_failed=0, previous_packets=1, pins_peak=1,
+              slots_moved=1, changes=36, checksum_right=True, status=0):
+    """What churn.run_once() returns."""
+    connections = {"master": {"kept": 2000 - broken, "broken": broken, "reasons": {reason: broken} if broken else {}}}
+    return {"clients": [{"connections": connections, "exchanges": 5, "new": {"done": 9, "failed": new_failed, "reasons": {}}}],
+            "wrong_at_servers": wrong_at_servers, "flood_syns": 7, "wrk": {"requests": 8, "failed": wrk_failed},
+            "download": {"bytes": 3, "seconds": 1.5, "connections": 1, "status": status, "checksum_right": checksum_right},
+            "changes": ["drain master"] * changes, "slots_moved": slots_moved, "pins_peak": pins_peak,
+            "previous_packets": previous_packets}
+
+
+def churn_summary(control_broken=100, **run):
+    return churn_report.summarize({"run": churn_run(**run), "control": churn_run(broken=control_broken),
+                                   "settings": {"changes": run.get("changes", 36)}})
+
+
+@pytest.mark.parametrize("fault, missed", [
+    ({}, []), ({"broken": 1}, ["broken"]), ({"status": 56}, ["broken"]), ({"checksum_right": False}, ["bytes_wrong"]),
+    ({"broken": 2, "reason": "wrong data"}, ["broken", "bytes_wrong"]), ({"wrong_at_servers": 1}, ["bytes_wrong"]),
+    ({"new_failed": 1}, ["new_failed"]), ({"wrk_failed": 1}, ["wrk_failed"]), ({"changes": 29}, []), ({"changes": 9}, ["changes"]),
+    ({"slots_moved": 0}, ["slots_moved"]), ({"previous_packets": 0}, ["previous_packets"]), ({"pins_peak": 0}, ["pins_peak"])])
+def test_what_churn_may_not_do(fault, missed):
+    result = churn_summary(**fault)
+    assert [name for name, verdict in result["verdicts"].items() if not verdict["kept"]] == missed
+    assert not result["inconclusive"]
+
+
+def test_churn_that_would_not_see_a_break_says_nothing():
+    assert churn_summary(control_broken=99)["inconclusive"] and not churn_summary(control_broken=100)["inconclusive"]
+
+
+def test_churn_breaks_no_connection():
+    """The short run, by what scripts/bench runs: its verdicts, that it is not blind, and that nothing is left."""
+    missing = "root" if os.geteuid() != 0 else churn.missing_programs(PROGRAMS)
+    if missing:
+        pytest.skip(f"missing: {missing}")
+    process = subprocess.Popen([sys.executable, HERE / "report.py", "churn", "--programs", PROGRAMS, "--json", "--quick"],
+                               text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors + output
+    result = json.loads(output)
+    assert set(churn_report.FIGURES) <= result.keys() and result["connections"] == 2001 and result["broken"] == 0
+    assert result["control"]["broken"] >= 100
+    assert not glob.glob(f"/run/netns/fl-churn{process.pid}-*")
+    assert not glob.glob(f"/sys/fs/bpf/fairlead/fl-churn{process.pid}-*")
