@@ -12,6 +12,7 @@ from pathlib import Path
 import churn_report
 import e2e_report
 import failover_report
+import front_end_failover_report
 from samples import WIDE_SPREAD, interquartile, number
 
 # In the order of the report.
@@ -138,6 +139,16 @@ def report_failover(options):
     return failover_report.summarize(measured)
 
 
+def report_front_end_failover(options):
+    import front_end_failover  # as e2e
+    try:
+        measured = front_end_failover.measure(options.programs, options.runs or (3 if options.quick else 10))
+    except front_end_failover.LabError as error:
+        print(f"bench: front-end-failover: {error}: nothing is reported", file=sys.stderr)
+        sys.exit(2)
+    return front_end_failover_report.summarize(measured)
+
+
 def report_churn(options):
     import churn  # as e2e
     try:
@@ -150,13 +161,15 @@ def report_churn(options):
 
 # What runs in namespaces: how it is measured, and how it is printed.
 IN_NAMESPACES = {"e2e": (report_e2e, e2e_report.print_table), "failover": (report_failover, failover_report.print_table),
+                 "front-end-failover": (report_front_end_failover, front_end_failover_report.print_table),
                  "churn": (report_churn, churn_report.print_table)}
+HAS_RUNS = ("failover", "front-end-failover")
 
 
 def parse():
     benches = [*FIGURES, *IN_NAMESPACES]
     usage = f"scripts/bench {'|'.join(benches)} [--json] [--rounds N] [--quick], e2e also [--seconds S] [--rate R], " \
-            "failover [--runs N] instead of --rounds"
+            "failover and front-end-failover [--runs N] instead of --rounds"
     parser = argparse.ArgumentParser(prog="scripts/bench", usage=usage)
     parser.add_argument("bench", choices=benches)
     parser.add_argument("--programs", type=Path, required=True)
@@ -168,8 +181,8 @@ def parse():
     parser.add_argument("--rate", type=int, choices=range(10, 1_000_001), metavar="R")
     parser.add_argument("--runs", type=int, choices=range(1, 1001), metavar="N")
     options = parser.parse_args()
-    if options.rounds if options.bench == "failover" else options.runs:
-        parser.error("--runs is for failover, --rounds for the others")
+    if options.rounds if options.bench in HAS_RUNS else options.runs:
+        parser.error("--runs is for failover and front-end-failover, --rounds for the others")
     if options.bench == "churn" and options.rounds:
         parser.error("churn has no rounds")
     if options.bench != "e2e" and (options.seconds or options.rate):

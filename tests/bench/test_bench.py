@@ -26,6 +26,8 @@ import e2e  # noqa: E402
 import e2e_report  # noqa: E402
 import failover  # noqa: E402
 import failover_report  # noqa: E402
+import front_end_failover  # noqa: E402
+import front_end_failover_report  # noqa: E402
 
 PROGRAMS = Path(os.environ.get("FAIRLEAD_BUILD_DIR", HERE.parent.parent / "build")) / "tests" / "bench"
 XDP = ["loop_ns", "driver_ns", "floor_pass_ns", "floor_encap_ns", "not_vip_ns", "steady_ipip4_1flow_ns",
@@ -395,6 +397,61 @@ def test_failover_breaks_no_connection():
     # A proxy's connections do end: the clients tell kept from broken.
     assert result["keepalived"]["graceful"]["connections_broken"] == 60
     assert not glob.glob(f"/run/netns/fl-failover{os.getpid()}-*")
+
+
+# --- Failover of front-ends --------------------------------------------------------------------------------------------
+
+def front_end_run(last_failed_ms=None, retransmitted_ms=None, broken=0, lost_with=("master",)):
+    """What run_fault() returns: a connection each 5 ms from 500 ms before the fault on; those until `last_failed_ms`
+    are refused, the one at `retransmitted_ms` takes a second."""
+    def new(begin):
+        refused = last_failed_ms is not None and 0 <= begin <= last_failed_ms
+        return {"begin_ms": begin, "took_ms": 1002 if begin == retransmitted_ms else 2,
+                "result": "refused" if refused else "ok", "server": None if refused else "slave"}
+
+    def servers(name):
+        return {name: {"kept": 100 - broken, "broken": broken, "reasons": {"closed": broken} if broken else {}}}
+
+    return {"connections": {name: servers(name) for name in ("master", "slave")}, "lost_with": list(lost_with),
+            "new": [new(begin) for begin in range(-500, 2500, 5)]}
+
+
+def front_end_summary(fault, *runs):
+    return front_end_failover_report.summarize({"runs": {fault: list(runs)}, "settings": {
+        "runs": len(runs), "connections": 200, "interval_ms": 200, "timeout_ms": 150, "fall": 2}})
+
+
+@pytest.mark.parametrize("fault, limit", [("host", 600), ("process", 450), ("flap", 0)])
+@pytest.mark.parametrize("how", ["last_failed_ms", "retransmitted_ms"])
+def test_a_gap_of_front_ends_is_held(fault, limit, how):
+    name = f"{fault}.new_connection_gap_ms"
+    kept, missed = (front_end_summary(fault, front_end_run(**{how: ms})) for ms in (limit, limit + 5))
+    assert kept["verdicts"][name]["kept"] and not missed["verdicts"][name]["kept"]
+    assert missed[fault]["new_connection_gap_ms"] == limit + 5
+
+
+def test_only_what_was_with_the_failed_front_end_may_be_lost():
+    found = front_end_summary("process", front_end_run(broken=3))
+    assert (found["process"]["open_connections_lost_with_host"], found["process"]["open_connections_broken"]) == (3, 3)
+    assert not found["verdicts"]["process.open_connections_broken"]["kept"]
+    found = front_end_summary("flap", front_end_run(broken=3, lost_with=()))
+    assert found["flap"]["open_connections_broken"] == 6 and found["flap"]["open_connections_kept"] == 194
+
+
+def test_front_ends_fail_over():
+    """A run of each fault: what it counts and that nothing is left; how long is not asserted."""
+    missing = "root" if os.geteuid() != 0 else front_end_failover.missing_programs(PROGRAMS)
+    if missing:
+        pytest.skip(f"missing: {missing}")
+    result = front_end_failover_report.summarize(front_end_failover.measure(PROGRAMS, runs=1, connections=60))
+    for fault in front_end_failover.FAULTS:
+        found = result[fault]
+        assert found["open_connections_broken"] == 0 and found["new_at_slave"] > 50, found
+        assert found["open_connections_kept"] == (60 if fault == "flap" else 30), found
+        assert found["open_connections_lost_with_host"] == (0 if fault == "flap" else 30), found
+    assert result["host"]["new_connection_gap_ms"] > 0 and result["process"]["new_connection_gap_ms"] > 0
+    assert result["flap"]["new_failed"] == 0
+    assert not glob.glob(f"/run/netns/fl-frontends{os.getpid()}-*")
 
 
 # --- Churn -----------------------------------------------------------------------------------------------------------
