@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The clients of scripts/bench failover: many long-lived connections that exchange numbered messages all along, a stream of
+// The clients of scripts/bench failover and churn: many long-lived connections that exchange numbered messages all along, a stream of
 // new ones, and probes over UDP that say to the millisecond when the VIP was of no use.
 //
 // Prints "ready" once all connections stand and probes run. On SIGTERM every connection has to complete one more
@@ -123,7 +123,7 @@ class Talk {
 
     void begin_exchange() {
         ++begun_;
-        const Message message{id_, begun_};
+        const Message message{id_, begun_, name_};
         if (send(descriptor_, &message, sizeof(message), MSG_NOSIGNAL) != sizeof(message)) end(std::strerror(errno));
     }
 
@@ -139,18 +139,17 @@ class Talk {
 
   private:
     void take_greeting() {
-        Name name{};
-        if (received_.size() < name.size()) return;
-        std::copy_n(received_.begin(), name.size(), name.begin());
-        received_.erase(0, name.size());
-        server_ = text_of(name);
+        if (received_.size() < name_.size()) return;
+        std::copy_n(received_.begin(), name_.size(), name_.begin());
+        received_.erase(0, name_.size());
+        server_ = text_of(name_);
     }
 
     void take_echo() {
         Message echo;
         if (received_.size() < sizeof(echo)) return;
         std::memcpy(&echo, received_.data(), sizeof(echo));
-        if (!waiting() || received_.size() > sizeof(echo) || echo != Message{id_, begun_}) return end("wrong data");
+        if (!waiting() || received_.size() > sizeof(echo) || echo != Message{id_, begun_, name_}) return end("wrong data");
         received_.clear();
         done_ = begun_;
     }
@@ -164,6 +163,7 @@ class Talk {
 
     std::uint64_t id_, begun_ = 0, done_ = 0;
     int descriptor_;
+    Name name_{};  // of the server, as it greeted
     std::string server_, received_, error_;
 };
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The front-end node of scripts/bench failover: see failover_wire.h. Prints "ready", and runs until it is killed.
+// The front-end node of scripts/bench failover and churn: see failover_wire.h. Prints "ready", a line that begins with
+// "wrong" for each connection whose message was not the one that was due, and runs until it is killed.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -15,11 +16,13 @@
 #include <cstring>
 #include <iostream>
 #include <string>
+#include <unordered_map>
 
 #include "failover_wire.h"
 
 namespace {
 
+using fairlead::bench::Message;
 using fairlead::bench::Name;
 using fairlead::bench::Probe;
 
@@ -96,8 +99,9 @@ class Server {
         while ((connection = accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
             const int on = 1;
             setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+            clients_[connection] = {};
             const bool greeted = send(connection, name_.data(), name_.size(), MSG_NOSIGNAL) == std::ssize(name_);
-            if (!greeted || !watch(connection)) close(connection);
+            if (!greeted || !watch(connection)) end(connection);
         }
     }
 
@@ -106,8 +110,28 @@ class Server {
         std::array<char, 4096> bytes{};
         const auto size = recv(connection, bytes.data(), bytes.size(), 0);
         if (size < 0 && errno == EAGAIN) return;
-        if (size <= 0 || send(connection, bytes.data(), static_cast<std::size_t>(size), MSG_NOSIGNAL) != size)
-            close(connection);
+        if (size <= 0) return end(connection);
+        auto& client = clients_[connection];
+        client.received.append(bytes.data(), static_cast<std::size_t>(size));
+        Message message;
+        if (client.received.size() < sizeof(message)) return;
+        std::memcpy(&message, client.received.data(), sizeof(message));
+        const bool due = client.received.size() == sizeof(message) && message.server == name_ &&
+                         message.number == client.last.number + 1 &&
+                         (client.last.number == 0 || message.connection == client.last.connection);
+        if (!due) {
+            std::cout << "wrong: message " << message.number << " of connection " << message.connection << " with "
+                      << fairlead::bench::text_of(message.server) << std::endl;
+            return end(connection);
+        }
+        client.received.clear();
+        client.last = message;
+        if (send(connection, &message, sizeof(message), MSG_NOSIGNAL) != sizeof(message)) end(connection);
+    }
+
+    void end(int connection) {
+        clients_.erase(connection);
+        close(connection);
     }
 
     void answer_probes() {
@@ -149,8 +173,14 @@ class Server {
         message.msg_controllen = CMSG_SPACE(sizeof(source));
     }
 
+    struct Client {
+        std::string received;
+        Message last;
+    };
+
     Name name_{};
     int epoll_, listener_ = -1, probes_ = -1;
+    std::unordered_map<int, Client> clients_;  // by descriptor
 };
 
 }  // namespace

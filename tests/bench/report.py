@@ -9,9 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import churn_report
 import connections_report
 import e2e_report
 import failover_report
+import front_end_failover_report
 from samples import WIDE_SPREAD, interquartile, number
 
 # In the order of the report.
@@ -143,15 +145,39 @@ def report_connections(options):
     return connections_report.summarize(run("connections", command + (["--flows", "100000"] if options.quick else [])))
 
 
+def report_front_end_failover(options):
+    import front_end_failover  # as e2e
+    try:
+        measured = front_end_failover.measure(options.programs, options.runs or (3 if options.quick else 10))
+    except front_end_failover.LabError as error:
+        print(f"bench: front-end-failover: {error}: nothing is reported", file=sys.stderr)
+        sys.exit(2)
+    return front_end_failover_report.summarize(measured)
+
+
+def report_churn(options):
+    import churn  # as e2e
+    try:
+        measured = churn.measure(options.programs, **(churn.QUICK if options.quick else {}))
+    except churn.LabError as error:
+        print(f"bench: churn: {error}: nothing is reported", file=sys.stderr)
+        sys.exit(2)
+    return churn_report.summarize(measured)
+
+
 # What has a report of its own: how it is measured, and how it is printed.
 OWN_REPORT = {"connections": (report_connections, connections_report.print_table),
-              "e2e": (report_e2e, e2e_report.print_table), "failover": (report_failover, failover_report.print_table)}
+              "e2e": (report_e2e, e2e_report.print_table), "failover": (report_failover, failover_report.print_table),
+              "front-end-failover": (report_front_end_failover, front_end_failover_report.print_table),
+              "churn": (report_churn, churn_report.print_table)}
+# What is repeated, or chosen, and by which option; all others have rounds.
+REPEATS = {"failover": "runs", "front-end-failover": "runs", "connections": "seed", "churn": None}
 
 
 def parse():
     benches = [*FIGURES, *OWN_REPORT]
     usage = f"scripts/bench {'|'.join(benches)} [--json] [--rounds N] [--quick], e2e also [--seconds S] [--rate R], " \
-            "failover [--runs N] and connections [--seed N] instead of --rounds"
+            "failover and front-end-failover [--runs N] and connections [--seed N] instead of --rounds"
     parser = argparse.ArgumentParser(prog="scripts/bench", usage=usage)
     parser.add_argument("bench", choices=benches)
     parser.add_argument("--programs", type=Path, required=True)
@@ -164,9 +190,10 @@ def parse():
     parser.add_argument("--runs", type=int, choices=range(1, 1001), metavar="N")
     parser.add_argument("--seed", type=int, choices=range(1, 1_000_001), metavar="N")
     options = parser.parse_args()
-    repeats = {"failover": "runs", "connections": "seed"}.get(options.bench, "rounds")
+    repeats = REPEATS.get(options.bench, "rounds")
     if any(getattr(options, name) for name in {"rounds", "runs", "seed"} - {repeats}):
-        parser.error("--runs is for failover, --seed for connections, --rounds for the others")
+        parser.error("--runs is for failover and front-end-failover, --seed for connections, --rounds for the others; churn "
+                     "has none of them")
     if options.bench != "e2e" and (options.seconds or options.rate):
         parser.error("--seconds and --rate are for e2e")
     return options

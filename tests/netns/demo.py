@@ -15,19 +15,23 @@ import time
 from collections import Counter
 
 import lab as labs
+from downloading import Downloading
+from drain_demo import DrainDemo
 from lab import LabError, Lbd, make_config, wait_for
 from load import Load
 from pair_demo import PairDemo
-from screen import Show, Window
+from screen import Window
 
 INTERVAL_MS, TIMEOUT_MS, FALL, RISE = 200, 150, 2, 2
 SLACK_MS = 200  # what the machine may add to the detection itself
 FAILOVER_LIMIT_MS = INTERVAL_MS * FALL + TIMEOUT_MS + SLACK_MS
 REFUSAL_LIMIT_MS = 1000
 OBSERVE_S = 1.0  # how long each state is watched after it was reached
+DOWNLOAD_RATE = 3_000_000  # bytes a second: it begins before Master comes back, and ends after
+FAILBACKS = ("process back", "link back")
 
 
-class Demo(Show):
+class Demo(Downloading):
     """The front-end nodes fail."""
 
     TIERS = "Master is tier 0, Slave tier 1"
@@ -35,6 +39,7 @@ class Demo(Show):
     def __init__(self, options):
         super().__init__(options)
         self.both_down_ms, self.failed_unnoticed, self.handed_over = None, 0, Counter()
+        self.kept = 0  # downloads that went on over a failback
 
     def total(self, name, **labels):
         return sum(b.metrics().total(name, **labels) for b in self.balancers)
@@ -128,7 +133,7 @@ class Demo(Show):
         self.fault("process", "slave", self.servers["master"].stop)
         self.show("status", "backends")
         self.screen.head("Master is back")
-        self.fault("process back", "master", self.servers["master"].start)
+        self.failback("process back", self.servers["master"].start)
         self.show("backends")
 
     def fail_link(self):
@@ -136,7 +141,7 @@ class Demo(Show):
         self.fault("link", "slave", self.cut_master)
         self.show("status", "backends")
         self.screen.head("Master is back")
-        self.fault("link back", "master", lambda: self.lab.mend_link(self.lab.master))
+        self.failback("link back", lambda: self.lab.mend_link(self.lab.master))
         self.show("backends")
 
     def cut_master(self):
@@ -170,6 +175,16 @@ class Demo(Show):
         if name in ("process", "link"):
             self.claim(window.milliseconds <= FAILOVER_LIMIT_MS,
                        f"within {FAILOVER_LIMIT_MS} ms (interval × fall + timeout + {SLACK_MS})")
+
+    def failback(self, name, action):
+        """Master takes the VIP's traffic back while a client downloads from Slave."""
+        self.choose_port("slave")
+        self.begin_download(DOWNLOAD_RATE)
+        wait_for(lambda: self.downloaded() > 0, "the download's first bytes")
+        self.fault(name, "master", action)
+        self.claim(self.curl.alive(), f"a download that Slave began goes on: {self.downloaded() / 1e6:.1f} MB so far")
+        self.kept += self.end_download()["checksum_right"]
+        self.target.unlink()
 
     def both_down(self):
         self.screen.head("Both are down: clients get a clear refusal")
@@ -205,10 +220,13 @@ class Demo(Show):
     def account(self, records):
         self.screen.head("The account")
         detection, other = self.told_apart(records)
+        at_failback = [r for r in detection if any(self.windows[name].covers(r) for name in FAILBACKS)]
+        self.claim(not at_failback, "no request failed while Master took its traffic back")
         for name in ("master", "slave"):
             self.compare_counters(name, len(detection) + len(other) + self.failed_unnoticed)
         return {"engine": f"xdp-{self.active.attached_mode()}", "requests": len(records), "failed": len(other),
-                "failed_during_detection": len(detection), "served_by": self.served_by(records),
+                "failed_during_detection": len(detection), "failed_during_failback": len(at_failback),
+                "downloads_kept": self.kept, "served_by": self.served_by(records),
                 "failover_ms": {name: self.windows[name].milliseconds for name in ("process", "link")},
                 "both_down_refused_ms": self.both_down_ms,
                 "xdp_packets": sum(self.counted("backend_packets_total", name) for name in self.servers)}
@@ -234,12 +252,14 @@ def main():
     parser = argparse.ArgumentParser(
         prog="scripts/demo", description="Real HTTP requests through a Fairlead VIP in network namespaces, while the "
         "front-end nodes fail and come back; with --pair, a download through a VIP that two balancers share, while the "
-        "active one dies. Needs root. Everything it makes is removed at the end.",
+        "active one dies; with --drain, a download from a front-end node that is drained meanwhile. Needs root. Everything it makes is removed at the end.",
         epilog="The last line is one JSON object. Its `requests` are those up to the step in which both nodes are "
         "down; those of that step are all refused, and counted by themselves. Exit status: 0 all claims hold, 1 not, "
         "2 the demonstration could not be set up or driven.")
     parser.add_argument("--pair", action="store_true",
                         help="two balancers and one VIP (VRRP): the node of the active one dies, and comes back")
+    parser.add_argument("--drain", action="store_true",
+                        help="a front-end node is drained while a client downloads from it")
     parser.add_argument("--topology", choices=["external", "on-master"], default="external",
                         help="balancers on nodes of their own (default), or on Master and Slave themselves")
     parser.add_argument("--forward", choices=["l2dsr", "ipip"], default="l2dsr",
@@ -248,12 +268,14 @@ def main():
     parser.add_argument("--stay", action="store_true", help="leave it running at the end, until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="print the JSON object alone")
     options = parser.parse_args()
+    if options.drain and (options.pair or options.topology != "external"):
+        parser.error("--drain goes with neither --pair nor --topology on-master")
     missing = labs.require_programs()
     if missing or os.geteuid() != 0:
         print(f"scripts/demo: {'missing: ' + missing if missing else 'needs root'}", file=sys.stderr)
         return 2
     try:
-        return (PairDemo if options.pair else Demo)(options).run()
+        return (PairDemo if options.pair else DrainDemo if options.drain else Demo)(options).run()
     except (LabError, OSError, RuntimeError) as error:
         print(f"scripts/demo: {error}", file=sys.stderr)
         return 2

@@ -11,7 +11,8 @@ return, exception, SIGINT or SIGTERM.
 With router=True the client sits on a network of its own behind a router; with narrow=BYTES behind two, and the link
 between these carries no larger packets. With two_networks=True the balancer has a second interface, eth1, to a network
 of the backends' own, and a router takes their answers back to the client's. With pair=True there are two balancers in
-the topology `external`, lb and lb2; `on-master` has two in any case.
+the topology `external`, lb and lb2; `on-master` has two in any case. front_ends=N makes more of these than Master and Slave
+(FRONT_ENDS), others=("flooder",) more machines beside the client.
 """
 
 import contextlib
@@ -45,9 +46,11 @@ BPFFS = Path("/sys/fs/bpf")
 
 VIP4 = "192.0.2.10"
 VIP6 = "2001:db8::10"
+FRONT_ENDS = ("master", "slave", "third", "fourth", "fifth", "sixth")
 # Node: last part of its IPv4 address in 192.0.2.0/24 and of its IPv6 address in 2001:db8::/64.
-HOSTS = {"router": (1, "1"), "lb": (2, "2"), "far": (3, "3"), "lb2": (4, "4"), "master": (11, "11"), "slave": (12, "12"),
-         "client": (100, "100")}
+HOSTS = {"router": (1, "1"), "lb": (2, "2"), "far": (3, "3"), "lb2": (4, "4"),
+         **{name: (number, str(number)) for number, name in enumerate(FRONT_ENDS, 11)},
+         "client": (100, "100"), "flooder": (101, "101")}
 REMOTE_CLIENT4, REMOTE_GATEWAY4 = "198.51.100.100", "198.51.100.1"
 REMOTE_CLIENT6, REMOTE_GATEWAY6 = "2001:db8:1::100", "2001:db8:1::1"
 # The second network of a lab: between two routers, or of the backends' own. Hosts keep the last part of their address.
@@ -220,14 +223,14 @@ class Lab:
     """See the module's text. Not for use from several threads, except the run and popen of its nodes."""
 
     def __init__(self, run_id=None, topology="external", router=False, steering=None, narrow=None, two_networks=False,
-                 mtu=1500, pair=False):
+                 mtu=1500, pair=False, front_ends=2, others=()):
         if topology not in ("external", "on-master"):
             raise ValueError(topology)
         self.run_id = str(run_id or os.getpid())
         self.topology, self.routed = topology, bool(router or narrow)
         self.narrow, self.two_networks, self.mtu = narrow, two_networks, mtu
         balancers = ["master", "slave"] if topology == "on-master" else ["lb", "lb2"] if pair else ["lb"]
-        names = ["sw", "client", *dict.fromkeys(["master", "slave", *balancers])]
+        names = ["sw", "client", *dict.fromkeys([*FRONT_ENDS[:front_ends], *balancers]), *others]
         names += ["router"] if self.routed or two_networks else []
         names += ["far"] if narrow else []
         self.nodes = {name: Node(self, name) for name in names}

@@ -6,7 +6,7 @@ have ended, so that a silent server cannot slow it down, and writes one JSON arr
 [begin, end, result, server], times in CLOCK_MONOTONIC seconds, result one of ok, refused, reset, timeout, error.
 On SIGTERM it starts no more for those under way, and ends.
 
-    load.py ADDRESS PORT OUTPUT [--pace SECONDS] [--burst REQUESTS]
+    load.py ADDRESS PORT OUTPUT [--pace SECONDS] [--burst REQUESTS] [--patience SECONDS]
 """
 
 import argparse
@@ -40,13 +40,13 @@ async def exchange(loop, connection, address, port):
     return body.decode().strip()
 
 
-async def request(loop, family, address, port, sink):
+async def request(loop, family, options, sink):
     begin, result, server = time.monotonic(), "ok", None
     with socket.socket(family, socket.SOCK_STREAM) as connection:
         connection.setblocking(False)
         try:
-            async with asyncio.timeout(HANG_LIMIT):
-                server = await exchange(loop, connection, address, port)
+            async with asyncio.timeout(options.patience):
+                server = await exchange(loop, connection, options.address, options.port)
         except TimeoutError:
             result = "timeout"
         except ConnectionRefusedError:
@@ -67,7 +67,7 @@ async def generate(options, sink):
     pending, next_at = set(), loop.time()
     while not stop.is_set():
         for _ in range(options.burst):
-            task = asyncio.create_task(request(loop, family, options.address, options.port, sink))
+            task = asyncio.create_task(request(loop, family, options, sink))
             pending.add(task)
             task.add_done_callback(pending.discard)
         next_at = max(next_at + options.pace, loop.time())
@@ -82,11 +82,12 @@ async def generate(options, sink):
 class Load:
     """The generator running in a node of a lab; what it recorded can be read while it runs."""
 
-    def __init__(self, lab, node, address, port=80, pace=0.02, burst=4):
+    def __init__(self, lab, node, address, port=80, pace=0.02, burst=4, patience=HANG_LIMIT):
         self.output = lab.folder / f"load-{len(lab.processes)}.jsonl"
         self.output.touch()
+        self.patience = patience
         self.process = node.popen("load", "/usr/bin/python3", Path(__file__).resolve(), address, port, self.output,
-                                  "--pace", pace, "--burst", burst)
+                                  "--pace", pace, "--burst", burst, "--patience", patience)
         wait_for(lambda: "ready" in self.process.output() or not self.process.alive(), "the request generator")
 
     def __enter__(self):
@@ -102,7 +103,7 @@ class Load:
 
     def stop(self):
         """Lets the requests under way end, and returns all records in order of their begin."""
-        if self.process.stop(5) != 0:
+        if self.process.stop(5 + self.patience) != 0:
             raise RuntimeError(f"request generator failed: {self.process.output()}")
         return sorted(self.records())
 
@@ -166,6 +167,7 @@ def main():
     parser.add_argument("output")
     parser.add_argument("--pace", type=float, default=0.02)
     parser.add_argument("--burst", type=int, default=4)
+    parser.add_argument("--patience", type=float, default=HANG_LIMIT)
     options = parser.parse_args()
     with open(options.output, "a", buffering=1, encoding="ascii") as sink:
         asyncio.run(generate(options, sink))

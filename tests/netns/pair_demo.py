@@ -2,38 +2,31 @@
 """The demonstration behind scripts/demo --pair: a download through a VIP that two balancers share. The node of the active
 one dies, and comes back; the download goes on, and so do new requests. Time is judged as in demo.py."""
 
-import hashlib
-import json
 import os
 import time
 
 import lab as labs
+from downloading import RATE, Downloading
 from lab import Lab, Lbd, make_config, wait_for
 from load import Load
-from screen import Show, Window
+from screen import Window
 
 ADVERT_MS = 100
 HA = f'[ha]\nmode = "vrrp"\nvrid = 51\nadvert_interval = "{ADVERT_MS}ms"\n'
 # Silence is noticed after three to four adverts; the rest is for the machine.
 TAKEOVER_LIMIT_MS = 4 * ADVERT_MS + 300
 OBSERVE_S = 1.0  # how long each state is watched after it was reached
-RATE = 1_500_000  # bytes a second: the download lasts longer than death and return
-FIRST_PORT = 40000
 DOWNLOADER = "slave"  # the front-end node that the download comes from: it survives in either topology
-# What the client would take ahead of a program that reads slowly is as much as the whole file: a connection that has
-# nothing to carry any more would prove nothing.
-SMALL_BUFFER = {"net.ipv4.tcp_rmem": "4096 32768 32768"}
 
 
-class PairDemo(Show):
+class PairDemo(Downloading):
     """The balancers fail."""
 
     TIERS = "Master and Slave are both tier 0"
 
     def __init__(self, options):
         super().__init__(options)
-        self.curl = None
-        self.takeover_ms = self.bytes_at_death = self.port = None
+        self.takeover_ms = self.bytes_at_death = None
 
     def make_lab(self):
         return Lab(f"demo{os.getpid()}", topology=self.options.topology, pair=True)
@@ -44,7 +37,7 @@ class PairDemo(Show):
         self.start_download()
         self.death()
         self.comes_back()
-        download = self.finish_download()
+        download = {**self.finish_download(), "bytes_at_death": self.bytes_at_death}
         return self.account(self.load.stop(), download)
 
     # --- who has which role, on every screen ---
@@ -105,18 +98,14 @@ class PairDemo(Show):
     def start_download(self):
         screen, lab = self.screen, self.lab
         screen.head(f"A download of {labs.Nginx.LARGE_BYTES >> 20} MiB at {RATE / 1e6} MB/s, and new requests beside it")
-        self.port = next(port for port in range(FIRST_PORT, FIRST_PORT + 100)
-                         if self.chosen(self.active, port) == DOWNLOADER)
+        self.choose_port(DOWNLOADER)
         words = self.explained(self.port)
         for balancer in self.balancers:
             screen.command(f"lbctl {' '.join(words)}   (on {balancer.node.name})",
                            balancer.lbctl(*words, check=False).stdout)
         self.claim(self.chosen(self.balancers[1], self.port) == DOWNLOADER,
                    f"both balancers choose {DOWNLOADER} for it, and share no state")
-        lab.client.sysctl(**SMALL_BUFFER)
-        self.curl = lab.client.popen("download", "curl", "-sS", "-g", "--fail", "--max-time", 60, "--limit-rate", RATE,
-                                     "--local-port", self.port, "-o", self.target, "-w", "%{json}",
-                                     labs.http_url(self.vip, path="/large"))
+        self.begin_download()
         self.load = Load(lab, lab.client, self.vip)
         begin = time.monotonic()
         time.sleep(OBSERVE_S)
@@ -124,19 +113,6 @@ class PairDemo(Show):
         self.claim(records and all(r.result == "ok" for r in records), f"{len(records)} requests, none failed")
         self.claim(min(self.served_by(records).values()) > 0, "Master and Slave have both served")
         screen.say(f"{self.downloaded() / 1e6:.1f} MB downloaded so far")
-
-    def chosen(self, balancer, port):
-        """The backend that a balancer would steer the client's connection from this port to."""
-        # Of an inactive node it is no success.
-        answer = json.loads(balancer.lbctl("-o", "json", *self.explained(port), check=False).stdout)
-        return answer["backend"]["name"]
-
-    @property
-    def target(self):
-        return self.lab.folder / "download"
-
-    def downloaded(self):
-        return self.target.stat().st_size if self.target.exists() else 0
 
     def death(self):
         dead, successor = self.balancers
@@ -184,18 +160,6 @@ class PairDemo(Show):
         self.observe("return", fault)
         self.show_roles()
         self.screen.command(f"lbctl ha history   (on {stood_in.node.name})", stood_in.lbctl("ha", "history").stdout)
-
-    def finish_download(self):
-        self.screen.head("The download ends")
-        self.curl.popen.wait(60)
-        said = json.loads(self.curl.output().splitlines()[-1])
-        right = hashlib.sha256(self.target.read_bytes()).hexdigest() == self.servers[DOWNLOADER].large_sha256
-        self.claim(self.curl.popen.returncode == 0 and said["http_code"] == 200 and right,
-                   f"{said['size_download'] / 1e6:.1f} MB in {said['time_total']:.1f} s, and the checksum is right")
-        self.claim(said["num_connects"] == 1 and said["local_port"] == self.port,
-                   f"all of it came over one connection, from port {said['local_port']}")
-        return {"bytes": said["size_download"], "bytes_at_death": self.bytes_at_death, "checksum_right": right,
-                "seconds": said["time_total"], "connections": said["num_connects"], "server": DOWNLOADER}
 
     def account(self, records, download):
         self.screen.head("The account")

@@ -38,8 +38,9 @@ def test_demo(options):
     lines = output.splitlines()
     assert len(lines) == 1 or "--json" not in options
     result = json.loads(lines[-1])
-    assert result.keys() == {"engine", "requests", "failed", "failed_during_detection", "served_by", "failover_ms",
-                             "both_down_refused_ms", "xdp_packets"}
+    assert result.keys() == {"engine", "requests", "failed", "failed_during_detection", "failed_during_failback",
+                             "downloads_kept", "served_by", "failover_ms", "both_down_refused_ms", "xdp_packets"}
+    assert result["failed_during_failback"] == 0 and result["downloads_kept"] == 2
     assert result["engine"] == "xdp-native" and result["failed"] == 0
     assert result["served_by"].keys() == {"master", "slave"} and min(result["served_by"].values()) > 50
     assert result["requests"] == sum(result["served_by"].values()) + result["failed_during_detection"]
@@ -65,6 +66,22 @@ def test_pair(options):
     download = result["download"]
     assert download["checksum_right"] and download["connections"] == 1 and download["server"] == "slave"
     assert 0 < download["bytes_at_death"] < download["bytes"] == Nginx.LARGE_BYTES
+    assert not leftovers(process.pid)
+
+
+@pytest.mark.parametrize("options", [[], ["--forward", "ipip", "--ipv6"]], ids=["l2dsr", "ipip-ipv6"])
+def test_drain(options):
+    process = start("--drain", "--json", *options)
+    output, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, output + errors
+    assert len(output.splitlines()) == 1
+    result = json.loads(output)
+    assert result["engine"] == "xdp-native" and result["failed"] == 0
+    assert result["requests"] > 100 and min(result["served_by"].values()) > 50
+    assert result["wait_s"] > 0
+    download = result["download"]
+    assert download["checksum_right"] and download["connections"] == 1 and download["server"] == "master"
+    assert 0 < download["bytes_at_drain"] < download["bytes"] == Nginx.LARGE_BYTES
     assert not leftovers(process.pid)
 
 
