@@ -597,8 +597,8 @@ class Lbd:
     def write_config(self, config):
         self.config_file.write_text(config)
 
-    def start(self, wait=True, prefix=None):
-        self.process = self.node.popen("lbd", *(self.prefix if prefix is None else prefix), LBD,
+    def start(self, wait=True, prefix=None, program=LBD):
+        self.process = self.node.popen("lbd", *(self.prefix if prefix is None else prefix), program,
                                        "--config", self.config_file, "--node", self.node.name,
                                        "--instance", self.instance)
         if wait:
