@@ -101,7 +101,7 @@ Actions VrrpInstance::advert_sent(bool sent, TimePoint before, TimePoint now) {
         if (sent) {
             last_advert_ = before;
             advertised_ = interval();
-            become_active(now, actions);
+            become_active(*claim_, now, actions);
         } else {
             claim_.reset();
             wait_until(now + interval(), since_);
@@ -241,7 +241,7 @@ void VrrpInstance::claim(TimePoint now, Actions& actions) {
     const bool stopped = peer_ && peer_->priority == kPriorityStop;
     if (stopped) claim.reason = RoleReason::kPeerStopped;
     if (effective_priority() == kPriorityOwner) claim.reason = RoleReason::kOwner;
-    if (!stopped && lower_since_ && now < peer_->at + lease_of(peer_->interval)) {
+    if (peer_ && !stopped && lower_since_ && now < peer_->at + lease_of(peer_->interval)) {
         claim.reason = RoleReason::kPreempted;
         claim.role_from = yielded_by(*peer_, now);
     }
@@ -257,12 +257,12 @@ TimePoint VrrpInstance::yielded_by(const PeerAdvert& advert, TimePoint now) cons
     return advert.at + lease_of(advert.interval) + drift_of(advert.interval);
 }
 
-void VrrpInstance::become_active(TimePoint now, Actions& actions) {
-    enter(State::kActive, claim_->reason, now, actions);
+void VrrpInstance::become_active(Claim claim, TimePoint now, Actions& actions) {
+    enter(State::kActive, claim.reason, now, actions);
     ++counters_.became_active;
     active_since_ = now;
     released_ = false;
-    role_from_ = claim_->role_from;
+    role_from_ = claim.role_from;
     claim_.reset();
     if (!role_from_) begin_role(actions);
 }

@@ -152,7 +152,7 @@ class VrrpInstance {
     void hand_over(RoleReason reason, TimePoint now, Actions& actions);
     void claim(TimePoint now, Actions& actions);
     TimePoint yielded_by(const PeerAdvert& advert, TimePoint now) const;
-    void become_active(TimePoint now, Actions& actions);
+    void become_active(Claim claim, TimePoint now, Actions& actions);
     void backup_timer(TimePoint now, Actions& actions);
     void active_timer(TimePoint now, Actions& actions);
     void heard_as_backup(const PeerAdvert& advert);

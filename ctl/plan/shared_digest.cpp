@@ -79,6 +79,7 @@ std::string line_of(const config::HaGroup& group) {
 
 std::uint64_t shared_digest(const config::Config& config) {
     std::vector<std::string> lines;
+    lines.reserve(config.services.size() + config.pools.size());
     for (const auto& service : config.services) lines.push_back(line_of(service));
     for (const auto& pool : config.pools) {
         lines.push_back(line_of(pool));
