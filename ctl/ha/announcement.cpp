@@ -78,7 +78,8 @@ Frame announcement(const IpAddress& vip, const MacAddress& mac, std::optional<st
         write_arp_request(out, vip, mac, vip);
     else
         write_discovery(frame, out,
-                        {kNeighbourAdvertisement, kOverride, kTargetLinkLayerAddress, vip, IpAddress(kAllNodes), vip}, mac);
+                        {kNeighbourAdvertisement, kOverride, kTargetLinkLayerAddress, vip, IpAddress(kAllNodes), vip},
+                        mac);
     return frame;
 }
 

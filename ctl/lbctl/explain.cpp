@@ -169,30 +169,59 @@ Json describe(const Question& q, std::size_t frame_bytes, const fl_decision& d, 
 }
 }  // namespace
 
+namespace {
+// The core's decision about a packet, and what it made of it. What it writes (throttles) does not reach the real tables.
+struct Trial {
+    Trial(const tables::Tables& tables, const std::vector<std::uint8_t>& bytes)
+        : memory(tables.memory()), room(kRoom + bytes.size() + kRoom) {
+        memory.base[FL_TABLE_throttles] = &throttle;
+        memory.count[FL_TABLE_throttles] = 1;
+        fl_engine engine{};
+        engine.memory = &memory;
+        engine.only_looks = 1;
+        engine.ingress_port = 1;
+        engine.now_ns = engine.now_coarse_ns = monotonic_ns();
+        engine.headroom = engine.tailroom = kRoom;
+        std::copy(bytes.begin(), bytes.end(), room.begin() + kRoom);
+        packet = {room.data() + kRoom, room.data() + kRoom + bytes.size()};
+        fl_decide(&engine, &packet, &decision);
+        std::uint32_t port = 0;
+        static_cast<void>(fl_act(&engine, &packet, &decision, &port));
+    }
+
+    fl_memory memory;
+    fl_throttle throttle{};
+    std::vector<std::uint8_t> room;
+    fl_packet packet{};
+    fl_decision decision{};
+};
+
+// Where a connection of these ends goes that is open already, beside the one that the question's SYN would begin.
+Json open_json(const tables::Tables& tables, Question question, const fl_decision& first,
+               const tables::Snapshot& snapshot) {
+    const bool begins = question.frame.empty() && !question.udp && question.size == 0 && !question.later_fragment;
+    if (!begins || !(first.slot_word & FL_SLOT_LOOKUP)) return nullptr;
+    constexpr std::uint32_t kDataBytes = 64;
+    question.size = kDataBytes;
+    const auto made = make_packet(question);
+    if (!made) return nullptr;
+    const auto decision = Trial(tables, *made).decision;
+    for (const auto& pool : snapshot.pools)
+        for (const auto& backend : pool.backends)
+            if (decision.chosen && backend.global_index == decision.backend_index)
+                return {{"backend", backend.name}, {"pinned", decision.pinned == FL_PINNED_FOLLOWED}};
+    return nullptr;
+}
+}  // namespace
+
 Result<Json> explain(const tables::Tables& tables, const Question& question) {
     const auto made = make_packet(question);
     if (!made) return tl::unexpected(made.error());
-    const auto& bytes = *made;
-    // What the core writes (throttles) must not reach the real tables.
-    fl_memory memory = tables.memory();
-    fl_throttle throttle{};
-    memory.base[FL_TABLE_throttles] = &throttle;
-    memory.count[FL_TABLE_throttles] = 1;
-    fl_engine engine{};
-    engine.memory = &memory;
-    engine.only_looks = 1;
-    engine.ingress_port = 1;
-    engine.now_ns = engine.now_coarse_ns = monotonic_ns();
-    engine.headroom = engine.tailroom = kRoom;
-
-    std::vector<std::uint8_t> room(kRoom + bytes.size() + kRoom);
-    std::copy(bytes.begin(), bytes.end(), room.begin() + kRoom);
-    fl_packet packet{room.data() + kRoom, room.data() + kRoom + bytes.size()};
-    fl_decision decision{};
-    fl_decide(&engine, &packet, &decision);
-    std::uint32_t port = 0;
-    static_cast<void>(fl_act(&engine, &packet, &decision, &port));
-    return describe(question, bytes.size(), decision, packet, tables::take_snapshot(tables));
+    const Trial trial(tables, *made);
+    const auto snapshot = tables::take_snapshot(tables);
+    auto json = describe(question, made->size(), trial.decision, trial.packet, snapshot);
+    json["open"] = open_json(tables, question, trial.decision, snapshot);
+    return json;
 }
 
 }  // namespace fairlead::lbctl

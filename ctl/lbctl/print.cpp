@@ -495,6 +495,9 @@ std::string print_explain(const Json& e) {
              cell(e["service"]["name"]) + ", port " + cell(e["service"]["port"]) + ", pool " + cell(e["pool"]));
     if (!e["slot"].is_null()) line("slot", slot_text(e["slot"]));
     if (const auto pin = e.value("pin", Json()); !pin.is_null()) line("pin", cell(pin["text"]));
+    if (const auto open = e.value("open", Json()); !open.is_null())
+        line("open", "a connection of these ends that is open already goes to " + cell(open["backend"]) +
+                         (open["pinned"].get<bool>() ? ", by its pin" : ""));
     if (!e["backend"].is_null()) line("backend", backend_text(e["backend"]));
     const auto& outer = e["outer"];
     if (!e["forward"].is_null())

@@ -24,7 +24,7 @@ namespace {
 constexpr std::uint32_t kAnswersPerSecond = 10'000;
 constexpr std::chrono::seconds kTick{1};
 constexpr std::chrono::milliseconds kStep{100};  // of slots in transition, of pins, and of backends that come or go
-constexpr std::uint32_t kRole = 0;  // without HA; with it a group's is its VRID
+constexpr std::uint32_t kRole = 0;               // without HA; with it a group's is its VRID
 
 std::uint64_t realtime_ns() {
     return static_cast<std::uint64_t>(
@@ -512,7 +512,8 @@ Result<void> Controller::apply(plan::Plan next) {
     leavers_ = 0;
     for (const auto& decision : plan_.decisions) {
         bury(decision);
-        leavers_ += static_cast<std::size_t>(std::ranges::count(decision.backends, true, &plan::BackendDecision::leaving));
+        leavers_ +=
+            static_cast<std::size_t>(std::ranges::count(decision.backends, true, &plan::BackendDecision::leaving));
     }
     remember_tiers();
     schedule_step();
@@ -551,7 +552,8 @@ void Controller::start_checks() {
         spdlog::warn("{}: nobody answers for it at layer 2", address.to_string());
         update_pools_of(address);
     });
-    monitor_->on_result([this](const auto& key, const auto& result, const auto&) { check_answered(key, result.outcome); });
+    monitor_->on_result(
+        [this](const auto& key, const auto& result, const auto&) { check_answered(key, result.outcome); });
     monitor_->on_change(
         [this](const auto& key, auto from, auto to, const auto& reason) { check_changed(key, from, to, reason); });
     monitor_->set_targets(wanted_checks(plan_));

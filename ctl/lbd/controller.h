@@ -237,8 +237,8 @@ class Controller {
 
     plan::Plan plan_;
     plan::Vitals vitals_;
-    RunTimeState state_;       // as it stands in its file
-    std::size_t leavers_ = 0;  // backends of config_ that are leaving
+    RunTimeState state_;               // as it stands in its file
+    std::size_t leavers_ = 0;          // backends of config_ that are leaving
     std::uint64_t shared_digest_ = 0;  // of the file
     // Verdicts that new checks begin with, for names that were there before: (pool, backend). Empty but while targets
     // are set.

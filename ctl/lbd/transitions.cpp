@@ -37,10 +37,12 @@ plan::TransitionClock Transitions::clock() const {
     return {now_ns(CLOCK_MONOTONIC), graces_.turns(), {scan_.begun(), scan_.done()}};
 }
 
-// Datagrams without a pin are an old flow's for as long as an old flow may be silent.
+// Datagrams without a pin are an old flow's for the learning time: new ones go to the previous owner meanwhile, which for a
+// whole hour would be no drain.
 plan::TransitionTimes Transitions::times(std::uint32_t pool) const {
+    constexpr std::uint32_t kLongestLearning_s = 60;
     const auto idle = tables::load_word(writer_.tables().pools()[pool].idle_timeout_s);
-    return {.idle_timeout_s = idle, .learning_s = idle};
+    return {.idle_timeout_s = idle, .learning_s = std::min(idle, kLongestLearning_s)};
 }
 
 plan::SlotsView Transitions::view_of(std::uint32_t id, Pool& pool) {

@@ -294,9 +294,7 @@ Result<Tables> Tables::create_pinned(const fs::path& folder, const fl_limits& li
 
 Result<Tables> Tables::open_pinned(const fs::path& folder, Access access) { return open(folder, access, FL_ABI); }
 
-Result<Tables> Tables::open_to_carry(const fs::path& folder) {
-    return open(folder, Access::kReadOnly, FL_ABI_CARRIED);
-}
+Result<Tables> Tables::open_to_carry(const fs::path& folder) { return open(folder, Access::kReadOnly, FL_ABI_CARRIED); }
 
 Result<Tables> Tables::open(const fs::path& folder, Access access, std::uint32_t oldest_layout) {
     std::error_code ignored;

@@ -200,16 +200,8 @@ def test_hostile_adverts_change_nothing_and_are_counted(lab):
     assert ours.changes()[-1]["reason"] == "yielded"
 
 
-def test_busy_machine_at_10_ms(lab):
-    """Four busy threads, adverts every 10 ms: no false takeover. FAIRLEAD_LONG=1: for a minute. Where the machine itself
-    stood still for longer than a lease can go without renewal, the test says so, and nothing of Fairlead."""
-    first = Fairlead(lab.master, 150, interval_cs=1)
-    if not first.realtime:
-        pytest.skip("SCHED_FIFO is not allowed here")
-    second = Fairlead(lab.slave, 100, interval_cs=1).ready()
-    first.ready().wait_active()
-    second.wait_active(False)
-    before = len(second.changes()), len(first.changes())
+def longest_stall_under_load():
+    """Seconds that a real-time thread was not let run, while as many busy threads as twice the processors ran."""
     witness = Witness()
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
     try:
@@ -219,8 +211,26 @@ def test_busy_machine_at_10_ms(lab):
             process.kill()
             process.wait()
         stall_s = witness.stop()
-    if stall_s > 1.5 * 0.01:  # between an advert that is due and the end of renewal
-        pytest.skip(f"inconclusive: a processor ran nothing for {1000 * stall_s:.0f} ms, not even a real-time thread")
-    print(f"a real-time thread was at worst let run after {1000 * stall_s:.1f} ms")
-    assert (len(second.changes()), len(first.changes())) == before, (first.changes(), second.changes())
+    return stall_s
+
+
+def test_busy_machine_at_10_ms(lab):
+    """Four busy threads, adverts every 10 ms: no false takeover. FAIRLEAD_LONG=1: for a minute. Where the machine itself
+    stood still for longer than a lease can go without renewal, that says nothing of Fairlead, and is tried again."""
+    first = Fairlead(lab.master, 150, interval_cs=1)
+    if not first.realtime:
+        pytest.skip("SCHED_FIFO is not allowed here")
+    second = Fairlead(lab.slave, 100, interval_cs=1).ready()
+    first.ready().wait_active()
+    second.wait_active(False)
+    for _ in range(3):
+        before = len(second.changes()), len(first.changes())
+        stall_s = longest_stall_under_load()
+        unchanged = (len(second.changes()), len(first.changes())) == before
+        if unchanged or stall_s <= 1.5 * 0.01:  # between an advert that is due and the end of renewal
+            break
+        first.wait_active()
+        second.wait_active(False)
+    assert unchanged, (f"a real-time thread was at worst let run after {1000 * stall_s:.1f} ms", first.changes(),
+                       second.changes())
     assert first.active() and not second.active()

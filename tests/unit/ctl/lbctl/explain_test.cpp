@@ -49,6 +49,8 @@ TEST(Explain, SaysWhatASlotInTransitionMeansForTheFlow) {
     EXPECT_EQ(json["slot"]["settled"], false);
     EXPECT_EQ(json["pin"]["found"], false);
     EXPECT_NE(json["pin"]["text"].get<std::string>().find("would begin a connection"), std::string::npos);
+    EXPECT_NE(json["open"]["backend"], json["backend"]["name"]) << "what is open is the previous owner's";
+    EXPECT_EQ(json["open"]["pinned"], false);
 }
 
 TEST(Explain, ForwardedByL2Dsr) {
