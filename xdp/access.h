@@ -150,6 +150,25 @@ FL_INLINE int fl_insert_pin(struct fl_engine *e, const struct fl_meta *meta, __u
     return fl_insert_pin_apart(hash, backend, state);
 }
 
+FL_INLINE __u32 fl_run_move(struct fl_engine *e, const struct fl_meta *meta, struct fl_move *m);
+
+#include "dataplane/core/transition.h"
+
+/* Of the move in the scratch. (A function must use what it is called with, or clang does not pass it.) */
+__attribute__((noinline)) int fl_move_apart(__u64 hash) {
+    struct fl_engine e;
+    const struct fl_meta *meta = fl_at_meta(&e, 0);
+    struct fl_scratch *s = fl_scratch(&e);
+    if (s) s->move.hash = hash;
+    return meta && s ? (int)fl_move_step(&e, meta, &s->move) : (int)FL_NO_INDEX;
+}
+
+FL_INLINE __u32 fl_run_move(struct fl_engine *e, const struct fl_meta *meta, struct fl_move *m) {
+    (void)e;
+    (void)meta;
+    return (__u32)fl_move_apart(m->hash);
+}
+
 FL_INLINE void fl_parse_frame(struct fl_engine *e, const struct fl_packet *p, struct fl_scratch *s) {
     (void)p;
     (void)s;

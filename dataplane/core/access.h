@@ -21,6 +21,7 @@
  *       the steps of dataplane/core/parse.h, which an engine may run inline or as functions of their own (the BPF
  *       verifier then looks at them once, and not at each place that they are used).
  *   int fl_insert_pin(e, meta, hash, backend, state)         likewise, of dataplane/core/pins.h
+ *   __u32 fl_run_move(e, meta, m)                            likewise, of dataplane/core/transition.h; m is the scratch's
  *
  * xdp/access.h (BPF maps) and dataplane/tables/memory_access.h (mapped memory: DPDK, tests, lbctl) are the two there
  * are. */

@@ -115,10 +115,10 @@ FL_INLINE void fl_choose_path(struct fl_engine *e, const struct fl_meta *meta, c
 }
 
 /* The slot of a flow and what it names. `affinity_hash` is H, or the client's own with affinity "client-ip". Returns the
- * backend, where there is one. `plain`: on the steady path, a constant. */
+ * backend, where there is one. */
 FL_INLINE const struct fl_backend *fl_choose_slot(struct fl_engine *e, const struct fl_meta *meta,
                                                   const struct fl_pool *pool, __u64 affinity_hash,
-                                                  const struct fl_ip *ip, const int plain, struct fl_decision *d) {
+                                                  const struct fl_ip *ip, struct fl_decision *d) {
     __u64 slots = fl_read_id(&pool->slots);
     const struct fl_backend *backend;
     const struct fl_slot_line *line;
@@ -132,7 +132,6 @@ FL_INLINE const struct fl_backend *fl_choose_slot(struct fl_engine *e, const str
     }
     d->slot_word = fl_read_id(&line->words[d->slot % FL_SLOTS_PER_LINE]);
     if (fl_unlikely(d->slot_word & FL_SLOT_LOOKUP)) {
-        if (plain) return 0; /* what is written for it is written once, by the long way */
         index = fl_move(e, meta, pool, ip, FL_SLOTS_BASE(slots) + d->slot, d);
     } else {
         index = FL_SLOT_OWNER(d->slot_word);
@@ -150,8 +149,8 @@ FL_INLINE const struct fl_backend *fl_choose_slot(struct fl_engine *e, const str
 /* A packet of the service that is d->service, or of none: which backend, or how it is refused. ip->family is a constant
  * at the calls of the steady path. *chosen is the backend of a packet that is forwarded. */
 FL_INLINE enum fl_refusal fl_choose(struct fl_engine *e, const struct fl_meta *meta, const struct fl_packet *p,
-                                    const struct fl_ip *ip, const struct fl_vip *vip, const int plain,
-                                    struct fl_decision *d, const struct fl_backend **chosen) {
+                                    const struct fl_ip *ip, const struct fl_vip *vip, struct fl_decision *d,
+                                    const struct fl_backend **chosen) {
     const struct fl_service *service;
     const struct fl_pool *pool;
     __u64 affinity;
@@ -185,7 +184,7 @@ FL_INLINE enum fl_refusal fl_choose(struct fl_engine *e, const struct fl_meta *m
         d->hash = fl_hash_flow6(meta, ip->source.words, ip->destination.words, ip->ports, ip->protocol);
         affinity = flags & FL_POOL_CLIENT_IP ? fl_hash_client6(meta, ip->source.words) : d->hash;
     }
-    *chosen = fl_choose_slot(e, meta, pool, affinity, ip, plain, d);
+    *chosen = fl_choose_slot(e, meta, pool, affinity, ip, d);
     if (fl_likely(d->action != FL_ACTION_DROP)) return FL_REFUSE_NOT;
     if (d->reason != FL_REASON_ALL_DOWN) return FL_REFUSE_NOT;
     return flags & FL_POOL_ALL_DOWN_RESET ? FL_REFUSE_WITH_ANSWER : FL_REFUSE_SILENTLY;

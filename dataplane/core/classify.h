@@ -214,7 +214,7 @@ FL_INLINE void fl_decide_vip(struct fl_engine *e, const struct fl_meta *meta, co
     }
     d->ports = ip->ports;
     d->protocol = ip->protocol;
-    refusal = fl_choose(e, meta, p, ip, vip, 0, d, &backend);
+    refusal = fl_choose(e, meta, p, ip, vip, d, &backend);
     if (refusal == FL_REFUSE_WITH_ANSWER)
         fl_decide_refusal(e, meta, vip, s, d);
     else if (d->action == FL_ACTION_DROP && d->reason == FL_REASON_TOO_BIG)

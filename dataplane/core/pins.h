@@ -97,32 +97,47 @@ FL_INLINE __u32 fl_pin_rank(struct fl_engine *e, __u64 word, __u32 now) {
     return FL_PIN_STATE(word) == FL_PIN_PROBATION && age >= FL_PIN_PROBATION_UNITS ? age : 0;
 }
 
-/* The place of this flow's pin, and its word; FL_PIN_NOWHERE. */
-FL_INLINE __u32 fl_find_pin(struct fl_engine *e, const struct fl_meta *meta, __u64 hash, __u64 *found) {
-    __u32 place;
-    *found = 0;
-    for (place = 0; place < FL_PIN_PLACES; place++) {
-        const __u64 *at = fl_pin_at(e, meta, hash, place);
-        __u64 word;
-        if (!at) return FL_PIN_NOWHERE;
-        word = fl_read_once(at);
-        if (FL_PIN_STATE(word) == FL_PIN_FREE || FL_PIN_SIGNATURE(word) != (__u32)(hash >> 32)) continue;
+/* One of the flow's two buckets. NULL: there is no table. */
+FL_INLINE struct fl_pin_bucket *fl_pin_bucket_of(struct fl_engine *e, const struct fl_meta *meta, __u64 hash,
+                                                 __u32 second) {
+    return (struct fl_pin_bucket *)fl_pin_at(e, meta, hash, second ? FL_BUCKET_WORDS : 0);
+}
+
+/* The place in a bucket of the pin with this signature, or FL_BUCKET_WORDS. */
+FL_INLINE __u32 fl_find_in(const struct fl_pin_bucket *bucket, __u64 hash, __u64 *found) {
+    __u32 i;
+    for (i = 0; i < FL_BUCKET_WORDS; i++) {
+        const __u64 word = fl_read_once(&bucket->words[i]);
+        if (FL_PIN_SIGNATURE(word) != (__u32)(hash >> 32) || FL_PIN_STATE(word) == FL_PIN_FREE) continue;
         *found = word;
         break;
     }
+    return i;
+}
+
+/* The place of this flow's pin, and its word; FL_PIN_NOWHERE. */
+FL_INLINE __u32 fl_find_pin(struct fl_engine *e, const struct fl_meta *meta, __u64 hash, __u64 *found) {
+    const struct fl_pin_bucket *first = fl_pin_bucket_of(e, meta, hash, 0);
+    const struct fl_pin_bucket *second = fl_pin_bucket_of(e, meta, hash, 1);
+    __u32 place;
+    *found = 0;
+    if (!first || !second) return FL_PIN_NOWHERE;
+    place = fl_find_in(first, hash, found);
+    if (place == FL_BUCKET_WORDS) place += fl_find_in(second, hash, found);
     fl_forget(place, hash);
     return place;
 }
 
 /* The first free place of the bucket that begins at place `from`, or FL_PIN_NOWHERE; *count is how many there are. */
 FL_INLINE __u32 fl_free_place(struct fl_engine *e, const struct fl_meta *meta, __u64 hash, __u32 from, __u32 *count) {
+    const struct fl_pin_bucket *bucket = fl_pin_bucket_of(e, meta, hash, from);
     __u32 first = FL_PIN_NOWHERE, number = 0;
-    for (__u32 i = 0; i < FL_BUCKET_WORDS; i++) {
-        const __u64 *at = fl_pin_at(e, meta, hash, from + i);
-        if (at && !fl_read_once(at)) {
-            if (!number) first = from + i;
-            number++;
-        }
+    *count = 0;
+    if (!bucket) return first;
+    for (__u32 i = FL_BUCKET_WORDS; i-- > 0;) {
+        if (fl_read_once(&bucket->words[i])) continue;
+        first = from + i;
+        number++;
         fl_forget(first, hash);
         fl_forget(number, hash);
     }

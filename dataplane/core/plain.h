@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The steady path: an untagged frame, an IP header without options, TCP or UDP behind it, and a backend that it can be
  * forwarded to. Nearly every packet is like that, and at fixed offsets reading one is cheap. What is not, or ends in
- * anything else than being forwarded, is left to classify.h, which begins anew; nothing has been written by then. */
+ * anything else than being forwarded, is left to classify.h, which begins anew; nothing has been written by then, or, in a slot in transition, a pin and a
+ * stamp that are found as they are to be. */
 #ifndef FL_PLAIN_H
 #define FL_PLAIN_H
 
@@ -42,7 +43,7 @@ FL_INLINE int fl_plain_flow(struct fl_engine *e, const struct fl_meta *meta, con
     d->l3 = ip->at;
     d->l4 = ip->l4;
     d->ports = ip->ports;
-    fl_choose(e, meta, p, ip, vip, 1, d, backend);
+    fl_choose(e, meta, p, ip, vip, d, backend);
     return d->action == FL_ACTION_FORWARD && !d->tags;
 }
 

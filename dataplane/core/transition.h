@@ -29,9 +29,9 @@ FL_INLINE void fl_stamp_once(struct fl_engine *e, __u32 *stamp) {
 }
 
 /* Somebody went to the previous owner for want of a pin: it may not be forgotten yet. */
-FL_INLINE __u32 fl_to_previous(struct fl_engine *e, const struct fl_move *m, struct fl_decision *d) {
+FL_INLINE __u32 fl_to_previous(struct fl_engine *e, struct fl_move *m) {
     struct fl_stamp *stamp = fl_at_stamps(e, m->slot);
-    d->pinned = FL_PINNED_PREVIOUS;
+    m->pinned = FL_PINNED_PREVIOUS;
     if (m->looks) return m->previous;
     if (stamp) fl_stamp_once(e, &stamp->previous_used);
     fl_count_event(e, FL_EVENT_PREVIOUS);
@@ -39,11 +39,10 @@ FL_INLINE __u32 fl_to_previous(struct fl_engine *e, const struct fl_move *m, str
 }
 
 /* Follows the pin, which becomes young and, by anything but a SYN, confirmed. */
-FL_INLINE __u32 fl_follow(struct fl_engine *e, const struct fl_meta *meta, const struct fl_move *m,
-                          struct fl_decision *d) {
+FL_INLINE __u32 fl_follow(struct fl_engine *e, const struct fl_meta *meta, struct fl_move *m) {
     struct fl_stamp *stamp = fl_at_stamps(e, m->slot);
     __u32 state = FL_PIN_STATE(m->pin);
-    d->pinned = FL_PINNED_FOLLOWED;
+    m->pinned = FL_PINNED_FOLLOWED;
     if (m->looks) return FL_PIN_BACKEND(m->pin);
     if (m->leaves)
         state = FL_PIN_CLOSING;
@@ -55,56 +54,60 @@ FL_INLINE __u32 fl_follow(struct fl_engine *e, const struct fl_meta *meta, const
 }
 
 /* To a backend, with a pin of it. False: no place. */
-FL_INLINE int fl_pin_to(struct fl_engine *e, const struct fl_meta *meta, const struct fl_move *m, __u32 backend,
-                        struct fl_decision *d) {
-    d->pinned = FL_PINNED_NEW;
+FL_INLINE int fl_pin_to(struct fl_engine *e, const struct fl_meta *meta, struct fl_move *m, __u32 backend) {
+    m->pinned = FL_PINNED_NEW;
     if (m->looks || fl_insert_pin(e, meta, m->hash, backend, FL_PIN_PROBATION)) return 1;
     fl_count_event(e, FL_EVENT_PIN_FULL);
     return 0;
 }
 
 /* A SYN that follows no pin: the owner's, unless its later packets could not be told from the previous one's. */
-FL_INLINE __u32 fl_move_syn(struct fl_engine *e, const struct fl_meta *meta, const struct fl_move *m,
-                            struct fl_decision *d) {
+FL_INLINE __u32 fl_move_syn(struct fl_engine *e, const struct fl_meta *meta, struct fl_move *m) {
     if (m->owner == FL_NO_INDEX) return FL_NO_INDEX;
-    if (fl_pin_to(e, meta, m, m->owner, d) || m->previous == FL_NO_INDEX) return m->owner;
-    return fl_to_previous(e, m, d);
+    if (fl_pin_to(e, meta, m, m->owner) || m->previous == FL_NO_INDEX) return m->owner;
+    return fl_to_previous(e, m);
 }
 
 /* A datagram without a pin: an old flow's while the slot is learning, else a new one's. */
-FL_INLINE __u32 fl_move_datagram(struct fl_engine *e, const struct fl_meta *meta, const struct fl_move *m,
-                                 struct fl_decision *d) {
+FL_INLINE __u32 fl_move_datagram(struct fl_engine *e, const struct fl_meta *meta, struct fl_move *m) {
     if (m->learning && m->previous != FL_NO_INDEX) {
-        fl_pin_to(e, meta, m, m->previous, d);
-        return fl_to_previous(e, m, d);
+        fl_pin_to(e, meta, m, m->previous);
+        return fl_to_previous(e, m);
     }
-    if (m->owner != FL_NO_INDEX) fl_pin_to(e, meta, m, m->owner, d);
+    if (m->owner != FL_NO_INDEX) fl_pin_to(e, meta, m, m->owner);
     return m->owner;
 }
 
 /* Global index of the backend, or FL_NO_INDEX: nobody. */
-FL_INLINE __u32 fl_move_on(struct fl_engine *e, const struct fl_meta *meta, const struct fl_move *m,
-                           struct fl_decision *d) {
+FL_INLINE __u32 fl_move_on(struct fl_engine *e, const struct fl_meta *meta, struct fl_move *m) {
     const __u32 pinned = FL_PIN_BACKEND(m->pin);
     const struct fl_backend *backend = m->pin ? fl_at_backends(e, pinned) : 0;
     const __u32 state = fl_state_of(backend);
     /* Valid: of this pool, and not dead. */
-    int follows = backend && backend->pool == d->pool && state != FL_BACKEND_DEAD;
+    int follows = backend && backend->pool == m->pool && state != FL_BACKEND_DEAD;
     if (m->syn)
         follows = follows && FL_PIN_STATE(m->pin) != FL_PIN_CLOSING &&
                   (state == FL_BACKEND_HEALTHY || state == FL_BACKEND_DRAINING);
     if (m->settling) {
-        if (follows && (pinned != m->owner || m->learning)) return fl_follow(e, meta, m, d);
+        if (follows && (pinned != m->owner || m->learning)) return fl_follow(e, meta, m);
         /* What the slot itself says needs no pin, once every engine knows it (here `learning` says that one may not: with
          * the word before, it would take the flow to the previous owner for want of its pin). And one that is not
          * followed must not be found by what comes next: not a SYN's stale one, nor a dead backend's when that is back. */
         if (m->pin && !m->looks) fl_free_pin(e, meta, m->hash, m->place, m->pin);
         return m->owner;
     }
-    if (follows) return fl_follow(e, meta, m, d);
-    if (m->syn) return fl_move_syn(e, meta, m, d);
-    if (m->udp) return fl_move_datagram(e, meta, m, d);
-    return m->previous != FL_NO_INDEX ? fl_to_previous(e, m, d) : m->owner;
+    if (follows) return fl_follow(e, meta, m);
+    if (m->syn) return fl_move_syn(e, meta, m);
+    if (m->udp) return fl_move_datagram(e, meta, m);
+    return m->previous != FL_NO_INDEX ? fl_to_previous(e, m) : m->owner;
+}
+
+/* Of a move whose flow, slot and segment are known. Engines run it as fl_run_move() (access.h). */
+FL_INLINE __u32 fl_move_step(struct fl_engine *e, const struct fl_meta *meta, struct fl_move *m) {
+    if (m->previous != FL_NO_INDEX && fl_state_of(fl_at_backends(e, m->previous)) == FL_BACKEND_DEAD)
+        m->previous = FL_NO_INDEX;
+    m->place = fl_find_pin(e, meta, m->hash, &m->pin);
+    return fl_move_on(e, meta, m);
 }
 
 /* Where the flow of d->hash goes in the slot d->slot_word, whose number in the whole table is `slot`. */
@@ -115,22 +118,24 @@ FL_INLINE __u32 fl_move(struct fl_engine *e, const struct fl_meta *meta, const s
     const int tcp = ip->protocol == FL_PROTO_TCP;
     struct fl_scratch *s = fl_scratch(e);
     struct fl_move *m;
+    __u32 index;
     if (!s) return FL_NO_INDEX;
     m = &s->move;
     m->slot = slot;
+    m->pool = d->pool;
     m->settling = owner == previous;
     m->owner = owner == FL_NO_BACKEND ? FL_NO_INDEX : base + owner;
     m->previous = previous == FL_NO_BACKEND ? FL_NO_INDEX : base + previous;
-    if (m->previous != FL_NO_INDEX && fl_state_of(fl_at_backends(e, m->previous)) == FL_BACKEND_DEAD)
-        m->previous = FL_NO_INDEX;
     m->learning = !!(d->slot_word & FL_SLOT_LEARNING);
     m->looks = ip->silent || fl_only_looks(e);
     m->syn = (__u8)(tcp && !ip->silent && fl_is_syn(ip->tcp_flags));
     m->udp = !tcp && !ip->silent;
     m->leaves = (__u8)(tcp && ip->tcp_flags & (FL_TCP_FIN | FL_TCP_RST));
+    m->pinned = FL_PINNED_NOT;
     m->hash = fl_pin_hash(meta, d->hash);
-    m->place = fl_find_pin(e, meta, m->hash, &m->pin);
-    return fl_move_on(e, meta, m, d);
+    index = fl_run_move(e, meta, m);
+    d->pinned = m->pinned;
+    return index;
 }
 
 #endif

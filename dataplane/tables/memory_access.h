@@ -76,6 +76,14 @@ FL_INLINE int fl_insert_pin(struct fl_engine *e, const struct fl_meta *meta, __u
     return fl_insert_pin_step(e, meta, hash, backend, state);
 }
 
+FL_INLINE __u32 fl_run_move(struct fl_engine *e, const struct fl_meta *meta, struct fl_move *m);
+
+#include "dataplane/core/transition.h"
+
+FL_INLINE __u32 fl_run_move(struct fl_engine *e, const struct fl_meta *meta, struct fl_move *m) {
+    return fl_move_step(e, meta, m);
+}
+
 /* An engine whose packets live elsewhere (DPDK's mbufs) defines FL_MEMORY_OWN_RESIZE and its own fl_resize. */
 #ifndef FL_MEMORY_OWN_RESIZE
 FL_INLINE int fl_resize(struct fl_engine *e, struct fl_packet *p, int head, __u32 length) {

@@ -2,9 +2,13 @@
 #include "tests/bench/bench_tables.h"
 
 #include <netinet/in.h>
+#include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "ctl/plan/maglev.h"
+#include "dataplane/tables/memory_steer.h"
 
 namespace fairlead::bench {
 namespace {
@@ -30,6 +34,7 @@ tables::Desired desired() {
     tables::Desired result;
     add_service(result, kVipIpip4, pool("ipip4", FL_FORWARD_IPIP, kSlots, kBackends, false));
     add_service(result, kVipL2dsr, pool("l2dsr", FL_FORWARD_L2DSR, kSlots, kBackends, false));
+    add_service(result, kVipMoving, pool("moving", FL_FORWARD_IPIP, kSlots, kBackends, false));
     add_service(result, kVipIpip6, pool("ipip6", FL_FORWARD_IPIP, kSlots, kBackends, true));
     for (std::uint32_t i = 0; i < kOtherServices; ++i)
         add_service(result, "203.0." + std::to_string(i / 250) + "." + std::to_string(i % 250 + 1),
@@ -57,6 +62,7 @@ Result<std::unique_ptr<BenchTables>> BenchTables::create() {
     tables::Capacity capacity;
     capacity.backends = 8192;
     capacity.slots = 1U << 23;
+    capacity.pins = kPins;
     auto made = tables::Tables::create_pinned(bench->folder_, tables::limits_for(capacity, *cpus));
     if (!made) return tl::unexpected(made.error());
     bench->tables_ = std::make_unique<tables::Tables>(std::move(*made));
@@ -99,6 +105,44 @@ Result<void> BenchTables::fill() {
     }
     return {};
 }
+
+// Of each slot of the moving service: the backend that comes `by` after its Maglev owner, and the one before it.
+void BenchTables::move(std::uint16_t by, std::uint16_t previous_by) {
+    const auto pool = writer_->find_pool("moving").value();
+    const auto base = FL_SLOTS_BASE(tables_->pools()[pool].slots);
+    std::vector<std::uint16_t> owners(kSlots);
+    fill_slots(*writer_, pool, owners);
+    for (std::uint32_t i = 0; i < kSlots; ++i) {
+        auto& word = tables_->slots()[(base + i) / FL_SLOTS_PER_LINE].words[(base + i) % FL_SLOTS_PER_LINE];
+        const auto after = [&](std::uint16_t steps) { return (owners[i] + steps) % kBackends; };
+        tables::store_word(word, FL_SLOT_WORD(after(by), after(previous_by), 1, 0));
+    }
+}
+
+void BenchTables::pin(std::span<const std::vector<std::uint8_t>> syn_and_data, std::uint32_t flows,
+                      void (*set_flow)(std::vector<std::uint8_t>& frame, std::uint32_t flow)) {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    auto engine = tables_->engine();
+    engine.ingress_port = 1;
+    engine.now_ns = engine.now_coarse_ns =
+        static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
+    move(0, 1);
+    for (auto frame : syn_and_data) {
+        for (std::uint32_t flow = 0; flow < flows; ++flow) {
+            set_flow(frame, flow);
+            const fl_packet packet{frame.data(), frame.data() + frame.size()};
+            fl_decision decision;
+            fl_decide(&engine, &packet, &decision);
+        }
+    }
+    move(2, 1);
+    pins_.assign(tables_->pins().begin(), tables_->pins().end());
+}
+
+void BenchTables::restore_pins() { std::copy(pins_.begin(), pins_.end(), tables_->pins().begin()); }
+
+void BenchTables::remove_pins() { std::fill(tables_->pins().begin(), tables_->pins().end(), fl_pin_bucket{}); }
 
 Result<void> BenchTables::set_path(std::uint32_t ifindex, const MacAddress& own, const MacAddress& gateway) {
     if (auto r = writer_->set_port(1, {"bench", ifindex, own, 1500, 0, FL_ENGINE_XDP_NATIVE}); !r) return r;

@@ -12,11 +12,13 @@ namespace fairlead::bench {
 
 inline constexpr std::uint32_t kSlots = 65'536, kBackends = 100;
 inline constexpr std::uint32_t kOtherServices = 999, kOtherSlots = 4'096, kOtherBackends = 4;
+inline constexpr std::uint32_t kPins = 1U << 22;
 inline constexpr std::uint16_t kPort = 80;  // of every service; the benchmark's packets go there
 
 // VIPs of the services under test (RFC 5737, RFC 3849).
 inline constexpr const char* kVipIpip4 = "192.0.2.1";
 inline constexpr const char* kVipL2dsr = "192.0.2.2";
+inline constexpr const char* kVipMoving = "192.0.2.3";  // all its slots are in transition, by IPIP
 inline constexpr const char* kVipIpip6 = "2001:db8::1";
 
 // Next hop of every backend, and this machine's own MAC.
@@ -31,18 +33,27 @@ class BenchTables {
     // Where next hops and port 1 lie: real interfaces for the live measurement.
     Result<void> set_path(std::uint32_t ifindex, const MacAddress& own, const MacAddress& gateway);
 
+    // Confirmed pins of these flows of the moving service, and no others, in a slot that has moved again since.
+    void pin(std::span<const std::vector<std::uint8_t>> syn_and_data, std::uint32_t flows,
+             void (*set_flow)(std::vector<std::uint8_t>& frame, std::uint32_t flow));
+    // As pin() left them, or none.
+    void restore_pins();
+    void remove_pins();
+
     tables::Tables& tables() { return *tables_; }
     tables::TableWriter& writer() { return *writer_; }
 
   private:
     BenchTables() = default;
     Result<void> fill();
+    void move(std::uint16_t by, std::uint16_t previous_by);
 
     std::filesystem::path folder_;
     std::unique_ptr<tables::Tables> tables_;
     std::unique_ptr<tables::GracePeriod> grace_;
     std::optional<tables::TableWriter> writer_;
     std::uint32_t nexthop_ = 0;
+    std::vector<fl_pin_bucket> pins_;
 };
 
 }  // namespace fairlead::bench

@@ -20,6 +20,7 @@ from samples import WIDE_SPREAD, interquartile, number
 FIGURES = {
     "xdp": ["loop_ns", "driver_ns", "floor_pass_ns", "floor_encap_ns", "not_vip_ns",
             "steady_ipip4_1flow_ns", "steady_ipip4_1mflows_ns", "steady_ipip6_1flow_ns", "steady_l2dsr_1flow_ns",
+            "pinned_hit_1flow_ns", "pinned_hit_1mflows_ns", "syn_insert_ns", "syn_flood_settled_ns", "bytes_per_pin",
             "live_ratio_1flow", "live_ratio_1mflows", "verified_insns"],
     "maglev": ["maglev_65536_1000_ms"],
     "control": ["flap_to_last_slot_ms", "reload_10k_services_ms", "tables_mib_default"],
@@ -29,6 +30,9 @@ LIMITS = {
     "steady_ipip4_1flow_ns": ("most", 2.5, "floor_encap_ns"),
     "steady_ipip6_1flow_ns": ("most", 2.5, "floor_encap_ns"),
     "steady_ipip4_1mflows_ns": ("most", 1.3, "steady_ipip4_1flow_ns"),
+    "pinned_hit_1flow_ns": ("most", 1.8, "steady_ipip4_1flow_ns"),
+    "syn_insert_ns": ("most", 3, "steady_ipip4_1flow_ns"),
+    "bytes_per_pin": ("most", 8, None),
     "not_vip_ns": ("most", 2.0, "floor_pass_ns"),
     "live_ratio_1flow": ("least", 0.75, None),
     "live_ratio_1mflows": ("least", 0.70, None),

@@ -32,7 +32,8 @@ import front_end_failover_report  # noqa: E402
 
 PROGRAMS = Path(os.environ.get("FAIRLEAD_BUILD_DIR", HERE.parent.parent / "build")) / "tests" / "bench"
 XDP = ["loop_ns", "driver_ns", "floor_pass_ns", "floor_encap_ns", "not_vip_ns", "steady_ipip4_1flow_ns",
-       "steady_ipip4_1mflows_ns", "steady_ipip6_1flow_ns", "steady_l2dsr_1flow_ns"]
+       "steady_ipip4_1mflows_ns", "steady_ipip6_1flow_ns", "steady_l2dsr_1flow_ns", "pinned_hit_1flow_ns",
+       "pinned_hit_1mflows_ns", "syn_insert_ns", "syn_flood_settled_ns"]
 
 
 def run(name, *arguments):
@@ -50,7 +51,7 @@ def test_xdp_bench_verifies_every_frame():
     for name in XDP:
         assert len(output["samples"][name]) == 3
         assert min(output["samples"][name]) <= output[name] <= max(output["samples"][name])
-    assert output["verified_insns"] > 0
+    assert output["verified_insns"] > 0 and output["bytes_per_pin"] == 8
     assert {len(samples) for samples in output["live_samples"].values()} == {3}
     assert 0 < output["live_worst_share"] <= 0.05
 
@@ -67,6 +68,7 @@ def test_control_bench_verifies_every_slot():
 GOOD = {
     "xdp-bench": {
         **{name: 10.0 for name in XDP}, "live_ratio_1flow": 0.9, "live_ratio_1mflows": 0.8, "verified_insns": 1234,
+        "bytes_per_pin": 8,
         "spread": {name: 0.01 for name in XDP}, "samples": {name: [10.0, 10.0, 10.0] for name in XDP},
         "live_samples": {"swap": [1.0, 1.0, 1.0]},
     },
@@ -100,7 +102,8 @@ def test_report_is_one_object_with_every_figure(tmp_path):
 
 @pytest.mark.parametrize("name, at_limit, beyond", [
     ("steady_ipip4_1flow_ns", 25.0, 25.1), ("steady_ipip6_1flow_ns", 25.0, 25.1), ("steady_ipip4_1mflows_ns", 13.0, 13.1),
-    ("not_vip_ns", 20.0, 20.1), ("live_ratio_1flow", 0.75, 0.74), ("live_ratio_1mflows", 0.70, 0.69),
+    ("not_vip_ns", 20.0, 20.1), ("pinned_hit_1flow_ns", 18.0, 18.1), ("syn_insert_ns", 30.0, 30.1),
+    ("bytes_per_pin", 8, 9), ("live_ratio_1flow", 0.75, 0.74), ("live_ratio_1mflows", 0.70, 0.69),
     ("flap_to_last_slot_ms", 5.0, 5.1), ("tables_mib_default", 64.0, 64.1)])
 def test_a_missed_limit_is_named_and_fails(tmp_path, name, at_limit, beyond):
     assert report(tmp_path, **{name: at_limit}).returncode == 0

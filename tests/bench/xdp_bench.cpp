@@ -9,6 +9,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <iostream>
 #include <map>
@@ -26,7 +27,7 @@
 namespace fairlead::bench {
 namespace {
 using Frame = std::vector<std::uint8_t>;
-constexpr std::uint32_t kOneFlow = 0, kMillionFlows = (1U << 20) - 1;
+constexpr std::uint32_t kOneFlow = 0, kMillionFlows = (1U << 20) - 1, kNewFlows = ~0U;  // masks
 
 template <typename T>
 void append(Frame& frame, const T& header) {
@@ -84,6 +85,21 @@ Frame packet6(const char* destination) {
     return frame;
 }
 
+// A SYN without a checksum: one that is right for some flows would be that of an unfinished one for others.
+Frame syn4(const char* destination) {
+    auto frame = packet4(destination);
+    frame[14 + 20 + 13] = FL_TCP_SYN;
+    return frame;
+}
+
+// As the driver's prepare4().
+void set_flow(Frame& frame, std::uint32_t number) {
+    const std::uint32_t flow = number * 2654435761U;
+    const auto high = static_cast<std::uint16_t>(flow >> 16), low = static_cast<std::uint16_t>(flow);
+    std::memcpy(&frame[28], &high, 2);
+    std::memcpy(&frame[34], &low, 2);
+}
+
 // A case of the measurement: a program behind the driver, a packet, what must come out.
 struct Case {
     std::string name;
@@ -96,10 +112,11 @@ struct Case {
     std::string counter_pool;     // the backends of this pool must have counted every repeat
     bool counts_not_vip = false;  // the reason must have
     std::vector<double> samples;
+    bool makes_pins = false;  // one in each repeat; the others make none
 };
 
 struct Expectation {
-    std::uint64_t pool = 0, not_vip = 0;
+    std::uint64_t pool = 0, not_vip = 0, pins_made = 0, to_previous = 0;
 };
 
 // The CPU time of this thread, in which BPF_PROG_TEST_RUN runs: what others take of the core meanwhile does not count.
@@ -116,6 +133,7 @@ class Bench {
 
     Result<void> run(Case& c) {
         if (auto set = configure(c); !set) return set;
+        if (c.makes_pins) tables_.remove_pins();
         const auto before = count(c);
         Frame out(c.frame.size() + 256);
         bpf_test_run_opts options{};
@@ -131,6 +149,7 @@ class Bench {
         const double took = thread_ns() - start;
         c.samples.push_back(took / repeat_);
         out.resize(options.data_size_out);
+        if (c.makes_pins) tables_.restore_pins();
         return check(c, options.retval, out, before);
     }
 
@@ -152,6 +171,8 @@ class Bench {
         const tables::CounterReader reader(tables_.tables());
         Expectation result;
         result.not_vip = reader.reason(FL_REASON_NOT_VIP).packets;
+        result.pins_made = reader.raw(FL_EVENT_PIN_INSERTED).packets;
+        result.to_previous = reader.raw(FL_EVENT_PREVIOUS).packets;
         if (c.counter_pool.empty()) return result;
         const auto pool = tables_.writer().find_pool(c.counter_pool).value();
         for (std::uint32_t i = 0; i < kBackends; ++i)
@@ -171,6 +192,10 @@ class Bench {
         if (!c.counter_pool.empty() && after.pool - before.pool != repeat_)
             return fail(c.name + ": backends counted " + std::to_string(after.pool - before.pool) + " of " +
                         std::to_string(repeat_));
+        if (after.pins_made - before.pins_made != (c.makes_pins ? repeat_ : 0) ||
+            after.to_previous != before.to_previous)
+            return fail(c.name + ": " + std::to_string(after.pins_made - before.pins_made) + " pins were made, " +
+                        std::to_string(after.to_previous - before.to_previous) + " packets had none");
         if (c.counts_not_vip && after.not_vip - before.not_vip != repeat_)
             return fail(c.name + ": not_vip was not counted");
         if (c.counter_pool.empty()) return {};
@@ -267,6 +292,10 @@ std::vector<Case> cases(fl_driver* d, int steer) {
         {"steady_ipip4_1mflows_ns", drive4, steer, packet4(kVipIpip4), kMillionFlows, XDP_TX, 20, "ipip4", false, {}},
         {"steady_ipip6_1flow_ns", drive6, steer, packet6(kVipIpip6), kOneFlow, XDP_TX, 40, "ipip6", false, {}},
         {"steady_l2dsr_1flow_ns", drive4, steer, packet4(kVipL2dsr), kOneFlow, XDP_TX, 0, "l2dsr", false, {}},
+        {"pinned_hit_1flow_ns", drive4, steer, packet4(kVipMoving), kOneFlow, XDP_TX, 20, "moving", false, {}},
+        {"pinned_hit_1mflows_ns", drive4, steer, packet4(kVipMoving), kMillionFlows, XDP_TX, 20, "moving", false, {}},
+        {"syn_insert_ns", drive4, steer, syn4(kVipMoving), kNewFlows, XDP_TX, 20, "moving", false, {}, true},
+        {"syn_flood_settled_ns", drive4, steer, syn4(kVipIpip4), kMillionFlows, XDP_TX, 20, "ipip4", false, {}},
     };
 }
 
@@ -281,6 +310,9 @@ int run(int rounds, std::uint32_t repeat, std::uint32_t live_frames) {
     if (!program) return std::cerr << program.error().message << '\n', 1;
     auto* driver = fl_driver__open_and_load();
     if (!driver) return std::cerr << "the driver does not load\n", 1;
+
+    const std::array moving{syn4(kVipMoving), packet4(kVipMoving)};
+    (*tables)->pin(moving, kMillionFlows + 1, set_flow);
 
     nlohmann::ordered_json result;
     auto all = cases(driver, program->fd());
@@ -297,6 +329,8 @@ int run(int rounds, std::uint32_t repeat, std::uint32_t live_frames) {
     result["ipip4_over_floor"] = ns["steady_ipip4_1flow_ns"] / ns["floor_encap_ns"];
     result["1mflows_over_1flow"] = ns["steady_ipip4_1mflows_ns"] / ns["steady_ipip4_1flow_ns"];
     result["not_vip_over_floor"] = ns["not_vip_ns"] / ns["floor_pass_ns"];
+    result["bytes_per_pin"] =
+        static_cast<double>((*tables)->tables().pins().size_bytes()) / (*tables)->tables().limits().pins;
     result["verified_insns"] = program->info().verified_insns;
     result["xlated_bytes"] = program->info().xlated_bytes;
     if (live_frames) {

@@ -6,9 +6,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <iostream>
 #include <map>
+
+#include "tests/support/moving_pool.h"
 
 namespace fairlead::simulation {
 namespace {
@@ -87,6 +90,33 @@ TEST(Connections, AFloodOfSynsBreaksAtMostAFew) {
     EXPECT_EQ(outcome.schemes[kFairlead].peak_entries, short_shape().pins) << "the flood did not fill the table";
     EXPECT_LE(outcome.schemes[kFairlead].broken, 5U) << outcome.first_fault;
     EXPECT_GT(outcome.schemes[kLru].broken, 500U) << "the flood did not push entries out";
+}
+
+// Invariant 3 of DESIGN section 6, by what is taken over: slots and pins. Equal owners are the planner's (maglev_test.cpp).
+TEST(Connections, AStandbyWithTheSlotsAndPinsSteersAsTheActiveDid) {
+    constexpr std::uint16_t kFlows = 3000;
+    const test::MovingPoolShape shape{.backends = 3, .slots = 256, .pins = 4096};
+    test::MovingPool active(shape), standby(shape);
+    auto engine = active.engine(), standby_engine = standby.engine();
+    engine.now_ns = engine.now_coarse_ns = standby_engine.now_ns = standby_engine.now_coarse_ns = 5'000'000'000'000;
+    std::vector<test::FlowPackets> flows;
+    std::vector<int> backends;
+    for (std::uint16_t i = 0; i < kFlows; ++i) {
+        if (i == kFlows / 3) active.set_words(FL_SLOT_WORD(1, 0, 1, 0));
+        if (i == kFlows * 2 / 3) active.set_words(FL_SLOT_WORD(2, 0, 1, 0));
+        flows.emplace_back(static_cast<std::uint16_t>(1024 + i), test::MovingPool::kPort);
+        if (i == 0) active.set_words(FL_SLOT_SETTLED(0));
+        backends.push_back(active.to(engine, flows.back().syn));
+        ASSERT_EQ(active.to(engine, flows.back().data), backends.back());
+    }
+    for (std::uint32_t slot = 0; slot < shape.slots; ++slot) standby.word(slot) = active.word(slot);
+    std::copy(active.tables().pins().begin(), active.tables().pins().end(), standby.tables().pins().begin());
+    std::array<int, 3> of_backend{};
+    for (std::uint16_t i = 0; i < kFlows; ++i) {
+        ASSERT_EQ(standby.to(standby_engine, flows[i].data), backends[i]) << i;
+        ++of_backend.at(static_cast<std::size_t>(backends[i]));
+    }
+    EXPECT_EQ(*std::min_element(of_backend.begin(), of_backend.end()), kFlows / 3);
 }
 
 TEST(Connections, OneSeedIsOneRun) {

@@ -106,6 +106,8 @@ void Fleet::decide() {
     plan::fill_owners(owners_, candidates);
     changes_.clear();
     planner_->retarget(view(), owners_, clock(), changes_);
+    for (auto& b : backends_)
+        if (b.dead) b.death_ticket = graces_.begun + 1;
     apply(changes_);
     ++outcome_.changes;
 }

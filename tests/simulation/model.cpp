@@ -11,7 +11,9 @@ constexpr std::uint64_t kSecond = 1'000'000'000;
 constexpr std::uint64_t kBegin = 5'000 * kSecond;
 constexpr std::uint16_t kNobody = FL_NO_BACKEND;
 constexpr std::size_t kLogLines = 400;
-constexpr std::uint32_t kScanSeconds = 15;
+// A pin on probation is not evicted for at least as long (pins.h).
+constexpr std::int64_t kSlowHandshake =
+    (FL_PIN_PROBATION_UNITS - 1) * (std::uint64_t{1} << FL_PIN_TIME_SHIFT) / kSecond;
 constexpr std::uint32_t kLongAgo = 1U << 30;  // of stamps
 
 bool replays() { return std::getenv("FAIRLEAD_MODEL_SEED") != nullptr; }
@@ -89,10 +91,18 @@ plan::SlotsView Model::view() {
 }
 
 plan::TransitionClock Model::clock() const {
-    constexpr plan::Turns kAlwaysDone{.begun = 0, .done = UINT64_MAX};
+    using plan::SlotPhase;
+    const auto phase = planner_ ? planner_->phase(0) : SlotPhase::kSettled;
+    const bool without_grace =
+        without_ == Without::kGrace || (without_ == Without::kSeenGrace && phase == SlotPhase::kSeen) ||
+        (without_ == Without::kForgetGrace && phase == SlotPhase::kLastConnections) ||
+        (without_ == Without::kScanGrace && (phase == SlotPhase::kGrace || phase == SlotPhase::kLastGrace));
+    const auto turns = [](std::uint64_t begun, std::uint64_t done, bool always) {
+        return plan::Turns{.begun = begun, .done = always ? UINT64_MAX : done};
+    };
     return {.now_ns = engine_.now_coarse_ns,
-            .graces = without_ == Without::kGrace ? kAlwaysDone : graces_,
-            .scans = without_ == Without::kScan ? kAlwaysDone : plan::Turns{scan_.begun(), scan_.done()}};
+            .graces = turns(graces_.begun, graces_.done, without_grace),
+            .scans = turns(scan_.begun(), scan_.done(), without_ == Without::kScan)};
 }
 
 void Model::apply(const std::vector<plan::SlotChange>& changes) {
@@ -101,7 +111,9 @@ void Model::apply(const std::vector<plan::SlotChange>& changes) {
         auto word = change.word;
         if (change.restart_previous && without_ != Without::kPreviousRestart) pool_.stamp(slot_).previous_used = now;
         if (change.restart_pin && without_ != Without::kPinRestart) pool_.stamp(slot_).pin_used = now;
-        if (without_ == Without::kLearning) word &= ~FL_SLOT_LEARNING;
+        const bool forgets = FL_SLOT_OWNER(word) == FL_SLOT_PREVIOUS(word);
+        if (without_ == Without::kLearning || (without_ == Without::kLearningForgets && forgets))
+            word &= ~FL_SLOT_LEARNING;
         const bool from_clean_up = words_[0] & FL_SLOT_LOOKUP && !(words_[0] & FL_SLOT_LEARNING);
         if (without_ == Without::kLearningInCleanUp && from_clean_up) word &= ~FL_SLOT_LEARNING;
         outcome_.changes += FL_SLOT_OWNER(word) != FL_SLOT_OWNER(words_[0]);
@@ -123,12 +135,14 @@ void Model::apply(const std::vector<plan::SlotChange>& changes) {
 void Model::retarget() {
     std::vector<plan::SlotChange> changes;
     planner_->retarget(view(), std::array{owner_}, clock(), changes);
+    for (auto& backend : backends_)
+        if (backend.dead && !changes.empty()) backend.death_ticket = graces_.begun + 1;
     apply(changes);
 }
 
 void Model::choose_owner() {
     std::vector<std::uint16_t> eligible;
-    for (std::uint16_t i = 0; i < kBackends; ++i)
+    for (std::uint16_t i = 0; i < shape_.backends; ++i)
         if (!backends_[i].failing && !backends_[i].drained) eligible.push_back(i);
     if (!eligible.empty())
         owner_ = eligible[static_cast<std::size_t>(below(static_cast<std::int64_t>(eligible.size())))];
@@ -139,7 +153,7 @@ void Model::choose_owner() {
 void Model::advance_controller() {
     if (now_ >= scan_pauses_until_) {
         const auto turns = scan_.done();
-        scan_.run(std::max(1U, scan_.buckets() / kScanSeconds), engine_.now_coarse_ns);
+        scan_.run(std::max(1U, scan_.buckets() / static_cast<std::uint32_t>(shape_.scan_s)), engine_.now_coarse_ns);
         if (scan_.done() != turns) scan_pauses_until_ = now_ + shape_.scan_pause;
     }
     if (chance(0.002)) planner_.emplace(plan::TransitionTimes{kIdle, kIdle}, view(), clock());
@@ -155,23 +169,36 @@ void Model::advance_controller() {
     apply(changes);
 }
 
+// With tides: a storm of changes; an ebb, in which all connections are gone and slots come to be settled; connections
+// while nothing changes; and the storm again.
+bool Model::is_storm() const {
+    const auto at = shape_.tide ? now_ % shape_.tide * 100 / shape_.tide : 0;
+    return at < 25 || at >= 80;
+}
+
+bool Model::is_ebb() const {
+    const auto at = shape_.tide ? now_ % shape_.tide * 100 / shape_.tide : 0;
+    return at >= 25 && at < 65;
+}
+
 // Health and operators, as ill-willed as they may be; in quiet times slots come to be settled.
 void Model::advance_backends() {
-    const double haste = now_ / 500 % 2 ? 0.1 : 1;
-    const auto any = static_cast<std::size_t>(below(kBackends));
+    const double haste = !is_storm() ? 0 : shape_.tide || now_ / 500 % 2 == 0 ? shape_.haste : 0.1 * shape_.haste;
+    const auto any = static_cast<std::size_t>(below(shape_.backends));
     if (chance(0.03 * haste) && !backends_[any].failing) {
         auto& backend = backends_[any];
         backend.failing = true;
         backend.failing_since = now_;
-        backend.gone = chance(0.15);
+        backend.gone = chance(shape_.gone);
         if (any == owner_) choose_owner();
     }
     for (auto& backend : backends_) {
-        if (!backend.failing || !chance(0.08)) continue;
-        const bool seen = backend.death_ticket <= graces_.done || without_ == Without::kGrace;
+        if (!backend.failing || !chance(shape_.returns)) continue;
+        const bool seen =
+            backend.death_ticket <= graces_.done || without_ == Without::kGrace || without_ == Without::kReviveGrace;
         if (backend.dead && !seen) continue;
         backend.failing = backend.gone = false;
-        if (owner_ == kNobody || chance(0.5 * haste)) choose_owner();
+        if (owner_ == kNobody || chance(std::min(0.5, 0.5 * haste))) choose_owner();
     }
     if (chance(0.02 * haste)) {
         backends_[any].drained = !backends_[any].drained;
@@ -199,7 +226,7 @@ void Model::advance_graces() {
     resume(graces_.begun, 0);
     graces_.done = graces_.begun;
     ++graces_.begun;
-    grace_ends_ = now_ + 1 + below(5) + (chance(0.03) ? below(80) : 0);
+    grace_ends_ = now_ + 1 + below(shape_.grace_s) + (chance(shape_.long_grace) ? below(80) : 0);
 }
 
 // --- Engines ---
@@ -214,6 +241,38 @@ std::uint64_t* Model::pin_of(const Tuple& tuple) {
 
 void Model::drop_pin(const Tuple& tuple) {
     if (auto* pin = pin_of(tuple)) *pin = 0;
+}
+
+// What an engine does that stops after it has found the pin that it is to follow, or has touched it, as fl_follow().
+std::optional<Model::Found> Model::find_pin(const Tuple& tuple) {
+    const auto& meta = pool_.tables().meta();
+    const auto word = pool_.word(slot_);
+    Found found;
+    found.place = fl_find_pin(&engine_, &meta, fl_pin_hash(&meta, tuple.hash), &found.pin);
+    found.backend = static_cast<int>(FL_PIN_BACKEND(found.pin) - pool_.global_index(0));
+    const bool frees = FL_SLOT_OWNER(word) == FL_SLOT_PREVIOUS(word) && !(word & FL_SLOT_LEARNING);
+    if (!(word & FL_SLOT_LOOKUP) || found.place >= FL_PIN_PLACES) return std::nullopt;
+    if (frees && found.backend == static_cast<int>(FL_SLOT_OWNER(word))) return std::nullopt;
+    const bool dead = fl_state_of(fl_at_backends(&engine_, FL_PIN_BACKEND(found.pin))) == FL_BACKEND_DEAD;
+    return dead ? std::nullopt : std::optional(found);
+}
+
+void Model::touch(const Tuple& tuple, Kind kind, Found& found) {
+    const auto& meta = pool_.tables().meta();
+    auto state = FL_PIN_STATE(found.pin);
+    if (kind == Kind::kFin) state = FL_PIN_CLOSING;
+    if (state == FL_PIN_PROBATION) state = FL_PIN_CONFIRMED;
+    fl_touch_pin(&engine_, &meta, fl_pin_hash(&meta, tuple.hash), found.place, found.pin, state);
+    const auto* const pin = pin_of(tuple);
+    if (pin && FL_PIN_TIME(*pin) == fl_pin_now(&engine_)) found.touched_at = now_;
+}
+
+int Model::follow(const Tuple& tuple, Kind kind, Found& found) {
+    if (!found.touched_at) touch(tuple, kind, found);
+    if (found.backend != static_cast<int>(FL_SLOT_OWNER(pool_.word(slot_))))
+        fl_stamp_once(&engine_, &pool_.stamp(slot_).pin_used);
+    how_ = FL_PINNED_NEW;
+    return found.backend;
 }
 
 // Whether a SYN of an open connection does no harm by the rules. One that has no pin to follow, in a slot that has moved,
@@ -233,14 +292,18 @@ int Model::decide(const Tuple& tuple, Kind kind) {
     const auto word = pool_.word(slot_);
     const auto& packets = tuple.packets;
     if (kind == Kind::kSyn && without_ == Without::kSynFollowsPin && word & FL_SLOT_LOOKUP) drop_pin(tuple);
-    auto* const pin = without_ == Without::kRepair && kind == Kind::kSyn ? pin_of(tuple) : nullptr;
+    auto* const pin = pin_of(tuple);
     const auto pin_word = pin ? *pin : 0;
+    const bool of_the_dead = pin && fl_state_of(fl_at_backends(&engine_, FL_PIN_BACKEND(pin_word))) == FL_BACKEND_DEAD;
+    const bool stays =
+        without_ == Without::kDeadPins ? of_the_dead : without_ == Without::kRepair && kind == Kind::kSyn;
     const auto decision = pool_.decide(engine_, kind == Kind::kSyn    ? packets.syn
                                                 : kind == Kind::kFin  ? packets.fin
                                                 : kind == Kind::kData ? packets.data
                                                                       : packets.datagram);
-    if (pin && !*pin) *pin = pin_word;
+    if (pin && !*pin && stays) *pin = pin_word;
     if (kind == Kind::kFin && without_ == Without::kClosingPins) drop_pin(tuple);
+    how_ = decision.pinned;
     if (decision.action != FL_ACTION_FORWARD) return -1;
     auto backend = static_cast<int>(decision.backend_index - pool_.global_index(0));
     if (kind == Kind::kSyn && decision.pinned == FL_PINNED_PREVIOUS) {
@@ -254,29 +317,30 @@ int Model::decide(const Tuple& tuple, Kind kind) {
 
 void Model::send(std::size_t tuple, Kind kind, std::uint64_t id) {
     const bool first_datagram = kind == Kind::kDatagram && connections_[tuple].backend < 0;
-    if (!first_datagram && chance(0.03))
-        stalled_.push_back({pool_.word(slot_), graces_.begun + 1, id, tuple, kind});
-    else
-        process(tuple, kind, id);
+    if (first_datagram || !chance(shape_.stall)) return process(tuple, kind, id, std::nullopt);
+    auto found = kind != Kind::kSyn && chance(0.5) ? find_pin(tuples_[tuple]) : std::nullopt;
+    if (found && chance(0.5)) touch(tuples_[tuple], kind, *found);
+    stalled_.push_back({pool_.word(slot_), graces_.begun + 1, id, tuple, kind, found});
 }
 
-void Model::process(std::size_t tuple, Kind kind, std::uint64_t id) {
+void Model::process(std::size_t tuple, Kind kind, std::uint64_t id, std::optional<Found> found) {
     auto& connection = connections_[tuple];
     const bool mine = connection.id == id;
     // A SYN that comes after its connection was established is the one known loss; it is not sent here.
     if (kind == Kind::kSyn && !(mine && connection.stage == Stage::kSynSent)) return;
     if (kind == Kind::kDatagram && !(mine && connection.stage == Stage::kOpen)) return;
-    const int backend = decide(tuples_[tuple], kind);
+    const int backend = found ? follow(tuples_[tuple], kind, *found) : decide(tuples_[tuple], kind);
     if (replays())
         note("tuple " + std::to_string(tuple) + " kind " + std::to_string(static_cast<int>(kind)) + " to " +
-             std::to_string(backend));
+             std::to_string(backend) + (found ? ", held with its pin" : "") +
+             (pin_of(tuples_[tuple]) ? ", pinned" : ""));
     if (!mine) return;
     if (kind == Kind::kSyn)
         answer(tuple, backend);
     else if (kind == Kind::kDatagram)
-        deliver_datagram(tuple, backend);
+        deliver_datagram(tuple, backend, found);
     else if (connection.stage == Stage::kOpen)
-        deliver(tuple, backend);
+        deliver(tuple, backend, found);
 }
 
 // Engines that have stopped go on: those that a grace period waits for, and some others.
@@ -289,9 +353,11 @@ void Model::resume(std::uint64_t ticket, double probability) {
             stalled_.push_back(one);
             continue;
         }
-        note("an engine goes on");
+        if (replays())
+            note("an engine goes on, with O " + std::to_string(FL_SLOT_OWNER(one.word)) + " P " +
+                 std::to_string(FL_SLOT_PREVIOUS(one.word)) + " L " + std::to_string(one.word >> 30 & 1));
         pool_.word(slot_) = one.word;
-        process(one.tuple, one.kind, one.id);
+        process(one.tuple, one.kind, one.id, one.found);
         pool_.word(slot_) = present;
     }
 }
@@ -322,16 +388,31 @@ void Model::answer(std::size_t tuple, int backend) {
     answers_.push_back({now_ + (shape_.slow_answers ? below(9) : 1), backend, tuple, connections_[tuple].id});
 }
 
-void Model::deliver(std::size_t tuple, int backend) {
+// Of one that was silent for too long, or of which an engine held a packet for that long. What goes to the previous owner,
+// as it did before, is safe even then.
+bool Model::lost_its_pin(const Connection& connection) const {
+    return how_ != FL_PINNED_FOLLOWED && (how_ != FL_PINNED_PREVIOUS || connection.pinned);
+}
+
+// When a packet made its pin young, for the pin expires by that: one that an engine held may have been too late, or did it
+// long ago.
+std::int64_t Model::handled_at(const std::optional<Found>& held) const {
+    return held ? held->touched_at.value_or(kNever) : now_;
+}
+
+void Model::deliver(std::size_t tuple, int backend, const std::optional<Found>& held) {
     auto& connection = connections_[tuple];
-    if (backend == connection.backend) {
-        ++connection.packets;
-        connection.last = now_;
+    if (connection.packets == 0) connection.slow = connection.syns > 1 || now_ - connection.start > kSlowHandshake;
+    const bool overslept = now_ - connection.last > kIdle;
+    if (backend == connection.backend && !(overslept && lost_its_pin(connection))) {
+        connection.packets += !held;
+        connection.last = std::max(connection.last, handled_at(held));
+        connection.pinned = how_ == FL_PINNED_FOLLOWED || held;
         return;
     }
     connection.stage = Stage::kNone;
-    if (excused(connection) || now_ - connection.last > kIdle) return;
-    if (connection.packets == 0) {
+    if (excused(connection) || overslept) return;
+    if (connection.slow && (connection.packets == 0 || held)) {
         ++outcome_.broken_at_birth;
     } else if (connection.after_fin < -1) {
         ++outcome_.spoofed;
@@ -341,7 +422,7 @@ void Model::deliver(std::size_t tuple, int backend) {
     }
 }
 
-void Model::deliver_datagram(std::size_t tuple, int backend) {
+void Model::deliver_datagram(std::size_t tuple, int backend, const std::optional<Found>& held) {
     auto& flow = connections_[tuple];
     if (backend < 0) {
         flow.stage = Stage::kNone;
@@ -349,28 +430,38 @@ void Model::deliver_datagram(std::size_t tuple, int backend) {
     }
     // One that an engine held while its owner died: lost, and nothing moved.
     if (flow.backend != backend && backends_[static_cast<std::size_t>(backend)].dead) return;
+    const bool overslept = flow.backend >= 0 && now_ - flow.last > kIdle;
+    if (overslept && lost_its_pin(flow)) backend = -1;
     if (flow.backend >= 0 && flow.backend != backend) {
-        if (!excused(flow) && now_ - flow.last <= kIdle) {
+        if (!excused(flow) && !overslept) {
             ++outcome_.broken_flows;
             fault(flow, tuple, backend, "a flow of datagrams moved");
         }
-        // Its backend has died: it is another flow, and what an engine still holds of the one before is not of it.
+        // Its backend has died, or it was silent for too long: it is another flow, and what an engine still holds of the one before is not of it.
         flow.start = now_;
         flow.id = ++ids_;
     }
     flow.backend = backend;
-    flow.last = now_;
+    flow.last = std::max(flow.last, handled_at(held));
+    flow.pinned = how_ == FL_PINNED_FOLLOWED || how_ == FL_PINNED_NEW;
+}
+
+std::int64_t Model::silence() {
+    if (shape_.oversleep > 0 && chance(shape_.oversleep)) return kIdle + below(2 * kIdle);
+    return chance(shape_.silence) ? below(kIdle - 3) : below(4);
 }
 
 void Model::advance_connection(std::size_t tuple) {
     auto& connection = connections_[tuple];
+    if (is_ebb()) connection.stage = Stage::kNone;
     if (connection.stage == Stage::kNone) {
-        if (!chance(0.05)) return;
+        if (is_ebb() || !chance(shape_.births)) return;
         ++outcome_.connections;
         connection = {.stage = Stage::kSynSent, .start = now_, .last = now_, .next = now_, .id = ++ids_};
     }
     if (connection.next > now_) return;
     if (connection.stage == Stage::kSynSent) {
+        ++connection.syns;
         connection.next = now_ + 4;
         if (now_ - connection.start > 30)
             connection.stage = Stage::kNone;
@@ -381,7 +472,7 @@ void Model::advance_connection(std::size_t tuple) {
     const bool leaves = connection.after_fin == -1 && chance(0.06);
     send(tuple, leaves ? Kind::kFin : Kind::kData, connection.id);
     if (connection.stage != Stage::kOpen) return;
-    connection.next = now_ + 1 + (chance(shape_.silence) ? below(kIdle - 3) : below(4));
+    connection.next = now_ + 1 + silence();
     if (leaves) connection.after_fin = static_cast<int>(below(4));
     if (leaves || connection.after_fin > 0) connection.next = now_ + 1;
     if (connection.after_fin >= 0 && connection.after_fin-- == 0) connection.stage = Stage::kNone;
@@ -389,14 +480,15 @@ void Model::advance_connection(std::size_t tuple) {
 
 void Model::advance_flow(std::size_t tuple) {
     auto& flow = connections_[tuple];
+    if (is_ebb()) flow.stage = Stage::kNone;
     if (flow.stage == Stage::kNone) {
-        if (!chance(0.05)) return;
+        if (is_ebb() || !chance(0.05)) return;
         ++outcome_.flows;
         flow = {.stage = Stage::kOpen, .start = now_, .last = now_, .next = now_, .id = ++ids_};
     }
     if (flow.next > now_) return;
     send(tuple, Kind::kDatagram, flow.id);
-    flow.next = now_ + 1 + (chance(shape_.silence) ? below(kIdle - 3) : below(4));
+    flow.next = now_ + 1 + silence();
     if (chance(0.06)) flow.stage = Stage::kNone;
 }
 
@@ -406,7 +498,7 @@ void Model::step() {
     advance_graces();
     advance_backends();
     advance_controller();
-    resume(0, 0.2);
+    resume(0, shape_.goes_on);
     for (std::size_t i = 0; i < answers_.size();) {
         const auto one = answers_[i];
         if (one.at > now_) {

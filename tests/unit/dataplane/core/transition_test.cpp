@@ -7,7 +7,7 @@ namespace fairlead {
 namespace {
 using namespace test;
 
-constexpr std::uint16_t kWeb = 8000;
+constexpr std::uint16_t kWeb = 8000, kOtherPort = 8001;
 constexpr std::uint16_t kA = 0, kB = 1, kC = 2;
 constexpr std::uint64_t kUnit = std::uint64_t{1} << FL_PIN_TIME_SHIFT;
 
@@ -26,6 +26,7 @@ class Transition : public Steer {
         d.pools.push_back(pool);
         for (const std::uint8_t protocol : {6, 17})
             d.services.push_back({"web" + std::to_string(protocol), address(kVip), kWeb, protocol, "web"});
+        d.services.push_back({"other", address(kVip), kOtherPort, 6, "web"});
         const auto report = writer_->apply(d);
         ASSERT_TRUE(report.has_value()) << report.error().message;
         pool_ = writer_->find_pool("web").value();
@@ -293,12 +294,113 @@ TEST_F(Transition, LaterFragmentsFollowThePinOfTheirFlow) {
     expect_pin(kB, FL_PIN_CONFIRMED);
 }
 
-class ClientTransition : public Transition {
+// The rows of DESIGN section 6, "Hard cases", under their names there.
+class HardCase : public Transition {};
+
+TEST_F(HardCase, SlowSynAckAndASynRetransmittedAcrossAChange) {
+    EXPECT_EQ(syn(1), kA);
+    EXPECT_EQ(syn(2), kA);
+    move(kB, kA);
+    EXPECT_EQ(syn(1), kB) << "the first answer is still on its way";
+    EXPECT_EQ(data(1), kB) << "if it was A's, this handshake fails; if it was B's, it does not";
+    EXPECT_EQ(data(2), kA) << "an established connection stays";
+    EXPECT_EQ(syn(3), kB);
+    move(kC, kA);
+    EXPECT_EQ(syn(3), kB) << "known by its pin";
+    EXPECT_EQ(data(3), kB);
+    EXPECT_EQ(data(2), kA);
+}
+
+TEST_F(HardCase, PDeadAndBack) {
+    move(kB, kA);
+    EXPECT_EQ(data(1), kA);
+    EXPECT_EQ(syn(2), kB);
+    set_state(kA, FL_BACKEND_DEAD);
+    move(kB, kB, true);  // as the controller does at once
+    EXPECT_EQ(data(1), kB);
+    EXPECT_EQ(data(2), kB);
+    set_state(kA, FL_BACKEND_HEALTHY);
+    EXPECT_EQ(data(1), kB) << "what began anew at B stays there";
+    move(kA, kB);
+    EXPECT_EQ(data(1), kB);
+    EXPECT_EQ(data(2), kB);
+    EXPECT_EQ(syn(3), kA);
+}
+
+TEST_F(HardCase, OwnerChangedTwiceThriceAndBackToTheStart) {
+    move(kB, kA);
+    EXPECT_EQ(syn(1), kB);
+    move(kC, kA);
+    EXPECT_EQ(syn(2), kC);
+    move(kB, kA);
+    EXPECT_EQ(syn(3), kB);
+    move(kA, kA, true);
+    EXPECT_EQ(syn(4), kA);
+    for (const bool learning : {true, false}) {
+        move(kA, kA, learning);
+        EXPECT_EQ(data(1), kB);
+        EXPECT_EQ(data(2), kC);
+        EXPECT_EQ(data(3), kB);
+        EXPECT_EQ(data(4), kA);
+        EXPECT_EQ(data(5), kA) << "of before it all";
+    }
+    move(kC, kA);
+    EXPECT_EQ(data(1), kB);
+    EXPECT_EQ(data(2), kC);
+    EXPECT_EQ(data(4), kA);
+}
+
+TEST_F(HardCase, BackendRemovedAndReAddedUnderAnotherIndex) {
+    move(kB, kA);
+    EXPECT_EQ(syn(1), kB);
+    EXPECT_EQ(data(1), kB);
+    auto& removed = tables_->backends()[writer_->global_index(pool_, kB)];
+    const auto was = removed;
+    removed.pool = 0;
+    move(kC, kA);  // as which it came back
+    EXPECT_EQ(data(1), kA) << "the pin names nobody";
+    EXPECT_EQ(syn(1), kC);
+    EXPECT_EQ(data(1), kC);
+    expect_pin(kC, FL_PIN_CONFIRMED);
+    removed = was;
+    removed.pool = pool_ + 1;  // the index is another pool's now
+    EXPECT_EQ(data(1), kC);
+    EXPECT_EQ(data(2), kA);
+    removed = was;
+}
+
+TEST_F(HardCase, SpoofedOrDelayedSynForAnUnpinnedOpenConnectionInAMovedSlot) {
+    EXPECT_EQ(syn(1), kA);
+    EXPECT_EQ(data(1), kA);
+    EXPECT_EQ(syn(1), kA) << "settled: nothing to lose";
+    move(kB, kA);
+    EXPECT_EQ(syn(2), kB);
+    EXPECT_EQ(data(2), kB);
+    EXPECT_EQ(data(1), kA);
+    EXPECT_EQ(syn(1), kB);
+    EXPECT_EQ(data(1), kB) << "the one known loss (docs); how many it is, the model says";
+    move(kC, kA);
+    EXPECT_EQ(syn(2), kB);
+    EXPECT_EQ(data(2), kB) << "who has a pin loses nothing";
+    move(kC, kC);
+    EXPECT_EQ(syn(3), kC);
+    EXPECT_EQ(data(3), kC);
+}
+
+TEST_F(HardCase, AckNoiseHoldsASlotOpen) {
+    move(kB, kA);
+    EXPECT_FALSE(stamped(&fl_stamp::previous_used));
+    for (std::uint16_t port = 100; port < 120; ++port) EXPECT_EQ(data(port), kA);
+    EXPECT_TRUE(stamped(&fl_stamp::previous_used)) << "P may not be forgotten";
+    EXPECT_TRUE(pins().empty()) << "yet it takes no memory";
+}
+
+class ClientHardCase : public HardCase {
   protected:
-    ClientTransition() { pool_flags_ = FL_POOL_CLIENT_IP; }
+    ClientHardCase() { pool_flags_ = FL_POOL_CLIENT_IP; }
 };
 
-TEST_F(ClientTransition, PinsAreByConnectionAndNotByClient) {
+TEST_F(ClientHardCase, ClientIpAffinityWithASecondConnectionInATransition) {
     EXPECT_EQ(syn(1), kA);
     move(kB, kA);
     EXPECT_EQ(syn(2), kB);
@@ -307,7 +409,27 @@ TEST_F(ClientTransition, PinsAreByConnectionAndNotByClient) {
     EXPECT_EQ(pins().size(), 1U);
 }
 
-TEST_F(Transition, AFullTableBreaksNobody) {
+TEST_F(ClientHardCase, GroupOfPorts) {
+    const auto other = [&](std::uint16_t port, Tcp tcp) {
+        tcp.source = port;
+        tcp.destination = kOtherPort;
+        return to(Ethernet{} / Ipv4{} / tcp);
+    };
+    EXPECT_EQ(syn(1), kA);
+    EXPECT_EQ(other(2, {.syn = true}), kA);
+    move(kB, kA);
+    EXPECT_EQ(syn(3), kB);
+    EXPECT_EQ(other(4, {.syn = true}), kB) << "a client's new connections meet at one backend, whatever the port";
+    EXPECT_EQ(data(1), kA);
+    EXPECT_EQ(other(2, {.ack = true}), kA);
+    EXPECT_EQ(other(1, {.ack = true}), kA) << "not the same connection as of port 8000";
+    EXPECT_EQ(other(3, {.ack = true}), kA) << "nor is a pin of that one its";
+    move(kC, kA);
+    EXPECT_EQ(data(3), kB);
+    EXPECT_EQ(other(4, {.ack = true}), kB);
+}
+
+TEST_F(HardCase, PinTableFull) {
     const std::uint32_t room = tables_->limits().pins;
     move(kB, kA);
     for (std::uint32_t port = 1; port <= 4 * room; ++port) static_cast<void>(syn(static_cast<std::uint16_t>(port)));
