@@ -40,16 +40,23 @@ class Crowd:
         return [session.broken for session in self.sessions if session.broken and server in (None, session.server)]
 
     def assert_kept(self, when, server=None):
-        """Each has exchanged something since now."""
-        for session in self.sessions:
-            if server in (None, session.server):
-                assert session.advances(5.0), f"{when}: a connection of {session.server}: {session.broken or 'silence'}"
+        """Each has begun and ended an exchange since now."""
+        due = {session: session.exchanges + 2 for session in self.sessions if server in (None, session.server)}
+        deadline = time.monotonic() + 10
+        while any(session.exchanges < count and not session.broken for session, count in due.items()):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+        lost = [f"{s.server}: {s.broken or 'silence'}" for s, count in due.items() if s.exchanges < count or s.broken]
+        assert due and not lost, f"{when}: {len(lost)} of {len(due)} connections: {lost[:5]}"
 
     def close(self, server=None):
-        for session in self.sessions:
-            if server in (None, session.server):
-                session.close()
-        self.sessions = [s for s in self.sessions if server not in (None, s.server)]
+        closing = [session for session in self.sessions if server in (None, session.server)]
+        for session in closing:
+            session.stop()
+        for session in closing:
+            session.close()
+        self.sessions = [session for session in self.sessions if session not in closing]
 
     def __enter__(self):
         return self
@@ -58,10 +65,11 @@ class Crowd:
         self.close()
 
 
-def config_of(lab, names=("master", "slave"), pool=None, weights=None, tiers=None):
+def config_of(lab, names=("master", "slave"), pool=None, weights=None, tiers=None, head=""):
     backends = [{"name": name, "address": lab.nodes[name].v4, "weight": (weights or {}).get(name),
                  "tier": (tiers or {}).get(name)} for name in names]
-    return make_config(lab, pool={**POOL, **(pool or {})}, backends=backends, services=SERVICES)
+    return make_config(lab, pool={**POOL, **(pool or {})}, backends=backends, services=SERVICES,
+                       head=head)
 
 
 def moving(bench, front_ends=2, **options):
@@ -351,6 +359,34 @@ def test_lbd_dies_in_the_middle(bench):
             assert "weight 20, set at run time, gives way" in lab.lbd.log()
             crowd.assert_kept("restarted again")
             late.assert_kept("restarted again")
+
+
+def test_new_tables_take_over_in_the_middle(bench):
+    """Other [limits] need other tables: slots, pins and what was set go over into them, under hundreds of connections."""
+    lab = moving(bench, pool={"idle_timeout": "5s"})
+    with Crowd(lab, 300, interval=1.0) as crowd:
+        lab.lbd.lbctl("weight", "slave", "60")
+        lab.lbd.lbctl("drain", "master")
+        with Crowd(lab, 200, interval=1.0) as late:
+            assert late.servers() == {"slave"} and crowd.servers() == {"master", "slave"}
+            moved, bytes_before = in_transition(lab), lab.lbd.lbctl_json("status")["tables_bytes"]
+            assert moved > 0
+            for kill in (True, False):
+                lab.lbd.kill9() if kill else lab.lbd.stop()
+                pins = 1 << (17 if kill else 18)
+                lab.lbd.write_config(config_of(lab, pool={"idle_timeout": "5s"}, head=f"[limits]\npins = {pins}\n"))
+                lab.lbd.start()
+                assert lab.lbd.lbctl_json("status")["tables_bytes"] < bytes_before
+                assert in_transition(lab) == moved and shares(lab)["master"]["slots_previous"] == moved
+                assert backends(lab)["master"]["drained"] and backends(lab)["slave"]["weight"] == 60
+                crowd.assert_kept("new tables")
+                late.assert_kept("new tables, pinned")
+            wait_serving(lab, "slave")
+            lab.lbd.lbctl("undrain", "master")
+            wait_serving(lab, "master", "slave")
+            time.sleep(6)
+            crowd.assert_kept("undrained")
+            late.assert_kept("undrained, pinned to what owns the slot no more")
 
 
 TIERS = {"master": 0, "slave": 1}
