@@ -149,7 +149,8 @@ class Talk {
         Message echo;
         if (received_.size() < sizeof(echo)) return;
         std::memcpy(&echo, received_.data(), sizeof(echo));
-        if (!waiting() || received_.size() > sizeof(echo) || echo != Message{id_, begun_, name_}) return end("wrong data");
+        if (!waiting() || received_.size() > sizeof(echo) || echo != Message{id_, begun_, name_})
+            return end("wrong data");
         received_.clear();
         done_ = begun_;
     }
