@@ -12,7 +12,9 @@ import socket
 import struct
 import time
 
-from lab import VIP4, Lbd, curl, make_config, setup_backends, wait_for
+import pytest
+
+from lab import BUILD, VIP4, Lbd, curl, make_config, setup_backends, wait_for
 from load import Session
 from traffic import curl_many, internet_checksum
 
@@ -65,10 +67,10 @@ class Crowd:
         self.close()
 
 
-def config_of(lab, names=("master", "slave"), pool=None, weights=None, tiers=None):
+def config_of(lab, names=("master", "slave"), pool=None, weights=None, tiers=None, **more):
     backends = [{"name": name, "address": lab.nodes[name].v4, "weight": (weights or {}).get(name),
                  "tier": (tiers or {}).get(name)} for name in names]
-    return make_config(lab, pool={**POOL, **(pool or {})}, backends=backends, services=SERVICES)
+    return make_config(lab, pool={**POOL, **(pool or {})}, backends=backends, **{"services": SERVICES, **more})
 
 
 def moving(bench, front_ends=2, **options):
@@ -147,6 +149,7 @@ def test_a_drain_and_its_end(bench):
     assert in_transition(lab) == 0
     with Crowd(lab) as crowd:
         assert crowd.servers() == {"master", "slave"}
+        assert lab.lbd.metrics().total("pin_inserts_total") == 0, "while nothing changes, nothing is remembered"
         lab.lbd.lbctl("drain", "master")
         with Crowd(lab) as late:  # pinned to their new owner, where the slot was Master's
             assert late.servers() == {"slave"}
@@ -187,6 +190,52 @@ def test_drain_wait(bench):
         assert time.monotonic() - begin > 0.5 and "no connection is left" in done.stdout
         assert shares(lab)["master"]["slots_previous"] == 0
         crowd.assert_kept("the other one is gone")
+
+
+class Many:
+    """Connections of tests/bench's failover-client, more than a Crowd can have."""
+
+    SERVICES = [{"ports": [80, 7000]}, {"name": "probes", "ports": [7001], "protocol": "udp"}]
+    PROGRAMS = BUILD / "tests/bench"
+
+    def __init__(self, lab, count):
+        self.client = lab.client.popen(
+            f"clients{count}", "prlimit", "--nofile=16384", self.PROGRAMS / "failover-client", VIP4, "--tcp", 7000, "--udp",
+            7001, "--connections", count, "--interval-ms", 1000, "--new-per-second", 0, "--probe-interval-us", 500_000)
+        wait_for(lambda: "ready" in self.client.output() or not self.client.alive(), f"{count} connections", 30)
+        assert self.client.alive(), self.client.output()
+
+    @classmethod
+    def serve(cls, lab, *names):
+        servers = [lab.nodes[name].popen("server", "prlimit", "--nofile=16384", cls.PROGRAMS / "failover-server", "--name",
+                                         name, "--tcp", 7000, "--udp", 7001) for name in names]
+        for server in servers:
+            wait_for(lambda s=server: "ready" in s.output(), "a server")
+
+    def end(self):
+        """(kept, broken) after one more exchange of each."""
+        self.client.signal(15)
+        assert self.client.popen.wait(60) == 0, self.client.output()
+        servers = json.loads(self.client.output().splitlines()[-1])["connections"].values()
+        return sum(server["kept"] for server in servers), sum(server["broken"] for server in servers)
+
+
+def test_more_connections_than_pins(bench):
+    """What finds no place for its pin goes to the slot's previous owner, is counted, and stays there."""
+    if not (Many.PROGRAMS / "failover-client").exists():
+        pytest.skip(f"missing: {Many.PROGRAMS / 'failover-client'}")
+    options = {"pool": {"idle_timeout": "10s"}, "head": "[limits]\npins = 1024\n", "services": Many.SERVICES}
+    lab = moving(bench, **options)
+    Many.serve(lab, "master", "slave")
+    old = Many(lab, 300)
+    lab.lbd.lbctl("drain", "master")
+    new = Many(lab, 3000)  # half of them in slots that were Master's
+    assert lab.lbd.metrics().total("pins_full_total") > 300
+    time.sleep(3)
+    wait_serving(lab, "slave", "master")  # drained, but the only place where such a connection is sure to be found again
+    lab.lbd.lbctl("undrain", "master")
+    time.sleep(3)
+    assert new.end() == (3000, 0) and old.end() == (300, 0)
 
 
 def test_weight_addition_and_the_plan(bench):
