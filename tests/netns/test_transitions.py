@@ -266,7 +266,8 @@ def test_weight_addition_and_the_plan(bench):
         reload(lab, names=("master", "slave", "third"))
         lab.lbd.wait_up(third=True)
         wait_for(lambda: shares(lab)["third"]["slots"] > 0, "the third to own slots")
-        assert in_transition(lab) == moved == shares(lab)["third"]["slots"]
+        # Maglev moves a few between the others as well.
+        assert in_transition(lab) == moved and 0.95 * moved < shares(lab)["third"]["slots"] <= moved
         wait_serving(lab, "master", "slave", "third")
         crowd.assert_kept("another one was added")
         lab.lbd.lbctl("weight", "slave", "10")
