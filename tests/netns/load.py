@@ -148,8 +148,12 @@ class Session:
             time.sleep(0.01)
         return self.exchanges >= target
 
-    def close(self):
+    def stop(self):
+        """No more exchanges; without waiting for the one under way, as close() does."""
         self._stop.set()
+
+    def close(self):
+        self.stop()
         self._thread.join(5)
         self.socket.close()
 

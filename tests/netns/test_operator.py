@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the operator sees and does: lbctl, metrics, logs."""
 
+import json
 import re
 
 import pytest
@@ -22,9 +23,10 @@ FIELDS = {  # docs/api.md; a field may be added, none may go
                "tables_bytes", "hash_key_id"},
     "services": {"name", "vip", "port", "protocol", "pool", "state", "backends", "eligible", "packets", "bytes", "syns"},
     "backends": {"pool", "name", "address", "tier", "weight", "configured_weight", "forward", "state", "eligible",
-                 "in_use", "reason", "drained", "slots", "pool_slots", "mtu", "next_hop", "checks", "packets", "bytes",
+                 "in_use", "reason", "drained", "leaving", "slots", "pool_slots", "mtu", "next_hop", "checks", "packets", "bytes",
                  "syns"},
     "counters": {"passed", "answered", "dropped"},
+    "transitions": {"slots_in_transition", "pins", "events", "pools"},
 }
 
 
@@ -94,7 +96,8 @@ def test_weight(lab):
 
 
 @pytest.mark.parametrize("arguments, code", [
-    (["drain", "nobody"], {1}), (["weight", "slave", "many"], {1, 2}), (["weight", "slave", "70000"], {1, 2}),
+    (["drain", "nobody"], {1}), (["drain", "nobody", "--wait"], {1}), (["drain", "slave", "--timeout", "3"], {2}),
+    (["plan", "/nowhere/fairlead.toml"], {2}), (["failback", "nowhere"], {1}), (["weight", "slave", "many"], {1, 2}), (["weight", "slave", "70000"], {1, 2}),
     (["frobnicate"], {2}), ([], {2}), (["explain", "nonsense", "192.0.2.10:80"], {1, 2})])
 def test_wrong_commands_fail_and_say_why(lab, arguments, code):
     result = lab.lbd.lbctl(*arguments, check=False)
@@ -143,7 +146,8 @@ def test_metric_names_and_labels(lab):
         "backend_up": {"pool", "backend"}, "backend_weight": {"pool", "backend"}, "backend_eligible": {"pool", "backend"},
         "check_failures_total": {"pool", "backend"},
         "passed_packets_total": set(), "answered_packets_total": {"kind"}, "drops_total": {"reason"},
-        "table_used": {"table"}, "table_size": {"table"}, "engine_info": set(), "build_info": set(),
+        "slots_in_transition": {"pool"}, "pins": {"state"}, "pin_inserts_total": set(), "pin_evictions_total": {"state"},
+        "previous_packets_total": set(), "table_used": {"table"}, "table_size": {"table"}, "engine_info": set(), "build_info": set(),
     }
     for name, labels in promised.items():
         rows = metrics.rows(name)
@@ -198,10 +202,41 @@ def test_config_diff(lab, tmp_path):
     code, said = diff(running.replace("ports = [80]", "ports = [80808]"))
     line = next(number for number, text in enumerate(running.splitlines(), 1) if "ports = [80]" in text)
     assert code == 2 and re.search(rf"^{re.escape(str(other))}:{line}:\d+: .*80808", said)
-    json = lab.lbd.lbctl_json("config", "diff", other, check=False)
-    assert json["good"] is False and json["errors"][0]["line"] == line
+    said = lab.lbd.lbctl_json("config", "diff", other, check=False)
+    assert said["good"] is False and said["errors"][0]["line"] == line
     assert lab.lbd.lbctl("config", "diff", tmp_path / "none.toml", check=False).returncode == 2
     assert diff(running) == (0, "no difference\n")
+
+
+def test_plan(lab, tmp_path):
+    """0: nobody is cut off, 1: somebody is, 2: errors; what runs is not touched."""
+    running = lab.lbd.config_file.read_text()
+    other = tmp_path / "other.toml"
+
+    def plan(text, *arguments):
+        other.write_text(text)
+        result = lab.lbd.lbctl("-o", "json", "plan", other, *arguments, check=False)
+        return result.returncode, json.loads(result.stdout)
+
+    code, said = plan(running)
+    assert code == 0 and said["changes"] == [] and said["cut"] == []
+    assert said["pools"] == [{"name": "web", "slots": 1024, "slots_moved": 0, "leave": []}]
+    one = running[:running.index('[[pool.backend]]\nname = "slave"')] + running[running.index("[[service]]"):]
+    code, said = plan(one)
+    assert code == 0 and said["cut"] == [] and said["pools"][0]["leave"] == ["slave"]
+    assert 400 < said["pools"][0]["slots_moved"] < 624
+    code, said = plan(one, "--now")
+    assert code == 1 and said["cut"]
+    code, said = plan(running.replace("ports = [80]", "ports = [81]"))
+    assert code == 1 and said["cut"], "the service that goes has connections"
+    code, said = plan(running.replace("ports = [80]", "ports = [80808]"))
+    assert code == 2 and said["good"] is False and said["errors"]
+    text = lab.lbd.lbctl("plan", other.with_name("other.toml"), check=False).stdout
+    assert "80808" in text
+    other.write_text(one)
+    text = lab.lbd.lbctl("plan", other).stdout
+    assert "slave" in text and "cut: none" in text
+    assert not any(row["leaving"] for row in lab.lbd.lbctl_json("backends")["backends"])
 
 
 @pytest.mark.parametrize("program", [LBD, LBCTL])

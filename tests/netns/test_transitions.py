@@ -12,7 +12,9 @@ import socket
 import struct
 import time
 
-from lab import VIP4, Lbd, curl, make_config, setup_backends, wait_for
+import pytest
+
+from lab import BUILD, FRONT_ENDS, VIP4, VIP6, Lbd, curl, make_config, setup_backends, wait_for
 from load import Session
 from traffic import curl_many, internet_checksum
 
@@ -28,7 +30,7 @@ class Crowd:
 
     def __init__(self, lab, count=SESSIONS, interval=0.2):
         self.lab = lab
-        self.sessions = [Session(lab.client, VIP4, 7, interval=interval) for _ in range(count)]
+        self.sessions = [Session(lab.client, lab.vip, 7, interval=interval) for _ in range(count)]
 
     def of(self, server):
         return [session for session in self.sessions if session.server == server]
@@ -40,16 +42,23 @@ class Crowd:
         return [session.broken for session in self.sessions if session.broken and server in (None, session.server)]
 
     def assert_kept(self, when, server=None):
-        """Each has exchanged something since now."""
-        for session in self.sessions:
-            if server in (None, session.server):
-                assert session.advances(5.0), f"{when}: a connection of {session.server}: {session.broken or 'silence'}"
+        """Each has begun and ended an exchange since now."""
+        due = {session: session.exchanges + 2 for session in self.sessions if server in (None, session.server)}
+        deadline = time.monotonic() + 10
+        while any(session.exchanges < count and not session.broken for session, count in due.items()):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+        lost = [f"{s.server}: {s.broken or 'silence'}" for s, count in due.items() if s.exchanges < count or s.broken]
+        assert due and not lost, f"{when}: {len(lost)} of {len(due)} connections: {lost[:5]}"
 
     def close(self, server=None):
-        for session in self.sessions:
-            if server in (None, session.server):
-                session.close()
-        self.sessions = [s for s in self.sessions if server not in (None, s.server)]
+        closing = [session for session in self.sessions if server in (None, session.server)]
+        for session in closing:
+            session.stop()
+        for session in closing:
+            session.close()
+        self.sessions = [session for session in self.sessions if session not in closing]
 
     def __enter__(self):
         return self
@@ -58,20 +67,21 @@ class Crowd:
         self.close()
 
 
-def config_of(lab, names=("master", "slave"), pool=None, weights=None, tiers=None):
-    backends = [{"name": name, "address": lab.nodes[name].v4, "weight": (weights or {}).get(name),
+def config_of(lab, names=("master", "slave"), pool=None, weights=None, tiers=None, **more):
+    backends = [{"name": name, "address": lab.nodes[name].address(lab.family), "weight": (weights or {}).get(name),
                  "tier": (tiers or {}).get(name)} for name in names]
-    return make_config(lab, pool={**POOL, **(pool or {})}, backends=backends, services=SERVICES)
+    return make_config(lab, lab.forward, lab.family, pool={**POOL, **(pool or {})}, backends=backends, **{"services": SERVICES, **more})
 
 
-def moving(bench, front_ends=2, **options):
-    """A lab whose pool has short times; options as of config_of."""
+def moving(bench, front_ends=2, forward="l2dsr", family=4, **options):
+    """A lab whose pool has short times; other options as of config_of."""
     lab = bench.lab(front_ends=front_ends)
-    names = [name for name in lab.nodes if lab.nodes[name].v4 in [f"192.0.2.{11 + i}" for i in range(front_ends)]]
+    lab.forward, lab.family, lab.vip = forward, family, VIP4 if family == 4 else VIP6
+    names = FRONT_ENDS[:front_ends]
     lab.servers = {name: lab.nginx(lab.nodes[name]) for name in names}
     for name in names:
         lab.python_server(lab.nodes[name], "echo", 7)
-    setup_backends(lab, "l2dsr", (4,), names=names)
+    setup_backends(lab, forward, (family,), names=names)
     lab.lbd = Lbd(lab, lab.lb, config_of(lab, **options)).start()
     lab.lbd.wait_up(**{name: True for name in options.get("names", ("master", "slave"))})
     return lab
@@ -105,7 +115,7 @@ def wait_settled(lab):
 
 def wait_serving(lab, *names):
     """New connections go to these, and to no other."""
-    wait_for(lambda: set(curl_many(lab.client, VIP4, 20)) == set(names), f"{names} to be served by", 20)
+    wait_for(lambda: set(curl_many(lab.client, lab.vip, 20)) == set(names), f"{names} to be served by", 20)
 
 
 def assert_explained(lab, session, pinned):
@@ -140,6 +150,7 @@ def test_a_drain_and_its_end(bench):
     assert in_transition(lab) == 0
     with Crowd(lab) as crowd:
         assert crowd.servers() == {"master", "slave"}
+        assert lab.lbd.metrics().total("pin_inserts_total") == 0, "while nothing changes, nothing is remembered"
         lab.lbd.lbctl("drain", "master")
         with Crowd(lab) as late:  # pinned to their new owner, where the slot was Master's
             assert late.servers() == {"slave"}
@@ -167,6 +178,21 @@ def test_a_drain_and_its_end(bench):
         crowd.assert_kept("settled")
 
 
+@pytest.mark.parametrize("forward, family", [("ipip", 6), ("gue", 4), ("l2dsr", 6)])
+def test_a_drain_by_other_ways(bench, forward, family):
+    lab = moving(bench, forward=forward, family=family)
+    with Crowd(lab) as crowd:
+        assert crowd.servers() == {"master", "slave"}
+        lab.lbd.lbctl("drain", "master")
+        with Crowd(lab) as late:
+            assert late.servers() == {"slave"}
+            time.sleep(2 * IDLE_S)
+            lab.lbd.lbctl("undrain", "master")
+            wait_serving(lab, "master", "slave")
+            crowd.assert_kept("drained and undrained")
+            late.assert_kept("drained and undrained, pinned")
+
+
 def test_drain_wait(bench):
     lab = moving(bench)
     with Crowd(lab) as crowd:
@@ -182,6 +208,52 @@ def test_drain_wait(bench):
         crowd.assert_kept("the other one is gone")
 
 
+class Many:
+    """Connections of tests/bench's failover-client, more than a Crowd can have."""
+
+    SERVICES = [{"ports": [80, 7000]}, {"name": "probes", "ports": [7001], "protocol": "udp"}]
+    PROGRAMS = BUILD / "tests/bench"
+
+    def __init__(self, lab, count):
+        self.client = lab.client.popen(
+            f"clients{count}", "prlimit", "--nofile=16384", self.PROGRAMS / "failover-client", VIP4, "--tcp", 7000, "--udp",
+            7001, "--connections", count, "--interval-ms", 1000, "--new-per-second", 0, "--probe-interval-us", 500_000)
+        wait_for(lambda: "ready" in self.client.output() or not self.client.alive(), f"{count} connections", 30)
+        assert self.client.alive(), self.client.output()
+
+    @classmethod
+    def serve(cls, lab, *names):
+        servers = [lab.nodes[name].popen("server", "prlimit", "--nofile=16384", cls.PROGRAMS / "failover-server", "--name",
+                                         name, "--tcp", 7000, "--udp", 7001) for name in names]
+        for server in servers:
+            wait_for(lambda s=server: "ready" in s.output(), "a server")
+
+    def end(self):
+        """(kept, broken) after one more exchange of each."""
+        self.client.signal(15)
+        assert self.client.popen.wait(60) == 0, self.client.output()
+        servers = json.loads(self.client.output().splitlines()[-1])["connections"].values()
+        return sum(server["kept"] for server in servers), sum(server["broken"] for server in servers)
+
+
+def test_more_connections_than_pins(bench):
+    """What finds no place for its pin goes to the slot's previous owner, is counted, and stays there."""
+    if not (Many.PROGRAMS / "failover-client").exists():
+        pytest.skip(f"missing: {Many.PROGRAMS / 'failover-client'}")
+    options = {"pool": {"idle_timeout": "10s"}, "head": "[limits]\npins = 1024\n", "services": Many.SERVICES}
+    lab = moving(bench, **options)
+    Many.serve(lab, "master", "slave")
+    old = Many(lab, 300)
+    lab.lbd.lbctl("drain", "master")
+    new = Many(lab, 3000)  # half of them in slots that were Master's
+    assert lab.lbd.metrics().total("pins_full_total") > 300
+    time.sleep(3)
+    wait_serving(lab, "slave", "master")  # drained, but the only place where such a connection is sure to be found again
+    lab.lbd.lbctl("undrain", "master")
+    time.sleep(3)
+    assert new.end() == (3000, 0) and old.end() == (300, 0)
+
+
 def test_weight_addition_and_the_plan(bench):
     """`lbctl plan` says how many slots a file would move; so many do, and nobody notices."""
     lab = moving(bench, front_ends=3)
@@ -194,7 +266,8 @@ def test_weight_addition_and_the_plan(bench):
         reload(lab, names=("master", "slave", "third"))
         lab.lbd.wait_up(third=True)
         wait_for(lambda: shares(lab)["third"]["slots"] > 0, "the third to own slots")
-        assert in_transition(lab) == moved == shares(lab)["third"]["slots"]
+        # Maglev moves a few between the others as well.
+        assert in_transition(lab) == moved and 0.95 * moved < shares(lab)["third"]["slots"] <= moved
         wait_serving(lab, "master", "slave", "third")
         crowd.assert_kept("another one was added")
         lab.lbd.lbctl("weight", "slave", "10")
@@ -301,7 +374,7 @@ def test_gone_at_layer_2_is_dead_before_the_grace(bench):
         lab.cut_link(lab.master)
         cut = time.monotonic()
         wait_for(lambda: backends(lab)["master"]["state"] == "dead", "nobody to answer for it", 20)
-        assert time.monotonic() - cut < 15
+        assert time.monotonic() - cut < 5
         wait_for(lambda: len(crowd.broken("master")) == len(crowd.of("master")), "resets in its stead", 10)
         crowd.assert_kept("the other one is gone", "slave")
 
