@@ -69,7 +69,7 @@ void Vitals::buried(const std::string& pool, std::uint64_t ticket) {
     const auto found = pools_.find(pool);
     if (found == pools_.end()) return;
     for (auto& [name, life] : found->second)
-        if (life.dead && !life.ticket) life.ticket = ticket;
+        if (life.dead) life.ticket = ticket;
 }
 
 void Vitals::keep_only(const std::function<bool(const std::string& pool)>& is_there) {

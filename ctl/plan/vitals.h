@@ -36,8 +36,8 @@ class Vitals {
     using IsGone = std::function<bool(const config::Backend&)>;
     PoolHealth look(const config::Pool& pool, PoolHealth checks, Time now, const IsGone& gone = {});
 
-    // The tables say that the dead of a pool are, and its slots were told (SlotTransitions::retarget): they may be shown
-    // alive when this turn of grace periods is done. `done`: of those, so far.
+    // The tables say that the dead of a pool are, and its slots went by it (SlotTransitions::retarget): they may be shown
+    // alive when this turn of grace periods is done; of several such calls the last one counts. `done`: of turns, so far.
     void buried(const std::string& pool, std::uint64_t ticket);
     void turns_done(std::uint64_t done) { done_ = done; }
 
