@@ -99,6 +99,8 @@ FL_INLINE __u32 fl_move_on(struct fl_engine *e, const struct fl_meta *meta, stru
     if (follows) return fl_follow(e, meta, m);
     if (m->syn) return fl_move_syn(e, meta, m);
     if (m->udp) return fl_move_datagram(e, meta, m);
+    /* As in the clean-up: a dead backend's, which may be back. */
+    if (m->pin && !m->looks) fl_free_pin(e, meta, m->hash, m->place, m->pin);
     return m->previous != FL_NO_INDEX ? fl_to_previous(e, m) : m->owner;
 }
 

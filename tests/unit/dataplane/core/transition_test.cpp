@@ -213,6 +213,16 @@ TEST_F(Transition, APinOfTheDeadIsNotFoundAgainWhenTheyAreBack) {
     EXPECT_EQ(datagram(1), kC);
 }
 
+TEST_F(Transition, APinOfTheDeadIsNotFoundAgainInTheTransitionEither) {
+    move(kB, kA);
+    EXPECT_EQ(syn(1), kB) << "sent again; its connection is A's, which answered the first";
+    set_state(kB, FL_BACKEND_DEAD);
+    EXPECT_EQ(data(1), kA);
+    set_state(kB, FL_BACKEND_HEALTHY);
+    EXPECT_EQ(data(1), kA);
+    EXPECT_TRUE(pins().empty());
+}
+
 TEST_F(Transition, FinAndResetMakeAPinClosingAndKeepIt) {
     move(kB, kA);
     EXPECT_EQ(syn(1), kB);
