@@ -134,6 +134,9 @@ def assert_explained(lab, session, pinned):
         assert slot["previous"] == "master" and said["pin"]["found"] and "pinned" in said["why"], said
     else:
         assert slot["owner"] == "slave" and not said["pin"]["found"] and "previous owner" in said["why"], said
+        # Asked by addresses alone, it is about a new connection, and says that an open one goes elsewhere.
+        said = lab.lbd.lbctl_json("explain", f"{source}:{port}", f"{VIP4}:7")
+        assert said["backend"]["name"] == "slave" and said["open"] == {"backend": "master", "pinned": False}, said
 
 
 def plan_of(lab, *arguments, **options):
