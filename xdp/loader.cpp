@@ -563,7 +563,10 @@ Result<std::vector<Detached>> detach_all(const fs::path& folder, TablesAfter tab
         for (const Frames frames : kBothForms) note(unpin(devices_path(folder, frames)));
         ::rmdir((folder / "links").c_str());
         ::rmdir((folder / "programs").c_str());
-        if (tables_after == TablesAfter::kRemove) note(tables::Tables::remove_pinned(folder));
+        if (tables_after == TablesAfter::kRemove) {
+            note(tables::Tables::remove_pinned(tables::Tables::aside(folder)));
+            note(tables::Tables::remove_pinned(folder));
+        }
     }
     if (first) return tl::unexpected(*first);
     return all;

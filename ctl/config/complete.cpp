@@ -354,6 +354,7 @@ class Completer {
     // ---- sizes ----
 
     void fill_table(PoolDraft& pool) {
+        pool.value.table_given = pool.has_table_key;
         if (pool.has_table_key) return;
         const auto wanted = static_cast<std::uint64_t>(pool.backends.size()) * kSlotsPerBackend;
         pool.value.table =

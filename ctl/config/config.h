@@ -89,6 +89,7 @@ struct Pool {
     std::vector<Check> checks;  // never empty unless the config says checks = [] (then always healthy)
     std::vector<Backend> backends;
     std::uint32_t table = 1024;  // slots; a power of two
+    bool table_given = true;     // false: it follows from the number of backends
     Milliseconds idle_timeout{3'600'000};
     Milliseconds failure_grace{10'000};  // how long an unhealthy backend keeps its connections
     Milliseconds slow_start{0};          // in which a backend that is up again comes to its whole weight

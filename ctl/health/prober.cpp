@@ -198,7 +198,9 @@ void Session::on_deadline() {
 void Session::fail_with(const error_code& error) {
     if (!done_) return;
     if (is_local_shortage(error)) return finish(Outcome::kInconclusive, "cannot check: " + error.message());
-    finish(error == asio::error::timed_out ? Outcome::kTimedOut : Outcome::kFailed, reason_of(error));
+    // The kernel says that a host is unreachable when nobody answers for it at layer 2: silence, too.
+    const bool silent = error == asio::error::timed_out || error == asio::error::host_unreachable;
+    finish(silent ? Outcome::kTimedOut : Outcome::kFailed, reason_of(error));
 }
 
 void Session::finish(Outcome outcome, std::string reason) {

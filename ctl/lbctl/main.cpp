@@ -194,7 +194,7 @@ struct DrainArguments {
 
 // Says what is left whenever that changes. 1: there still is something at the end of the time.
 int wait_for_drain(const Options& options, const Source& source, const BackendArguments& arguments, double timeout) {
-    constexpr std::chrono::milliseconds kPause{200};
+    constexpr std::chrono::milliseconds kPause{500};
     const auto begin = std::chrono::steady_clock::now();
     std::string said;
     std::optional<std::uint64_t> scans;
@@ -204,6 +204,7 @@ int wait_for_drain(const Options& options, const Source& source, const BackendAr
         if (!scans) scans = scans_of(view->json);
         if (!view->notice.empty()) return report({"lbd is not there: it counts the connections", ECONNREFUSED});
         const auto remains = remains_of(view->json, arguments);
+        if (!remains.none()) scans = scans_of(view->json);
         if (remains.none() && counted_since(view->json, *scans)) break;
         auto text = arguments.backend + ": " + std::to_string(remains.slots) + " slots and " +
                     std::to_string(remains.pins) + " pinned connections remain";

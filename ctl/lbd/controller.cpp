@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 
 #include "ctl/lbd/hash_key.h"
@@ -23,6 +24,7 @@ namespace {
 // Answers that the program makes itself, per CPU and second: plenty for people and scanners, too few to amplify.
 constexpr std::uint32_t kAnswersPerSecond = 10'000;
 constexpr std::chrono::seconds kTick{1};
+constexpr int kStepsAnAsk = 5;                   // whether a backend that leaves may go
 constexpr std::chrono::milliseconds kStep{100};  // of slots in transition, of pins, and of backends that come or go
 constexpr std::uint32_t kRole = 0;               // without HA; with it a group's is its VRID
 
@@ -70,6 +72,7 @@ struct Controller::Io {
     boost::asio::steady_timer step;
     boost::asio::steady_timer tracking;
     bool stepping = false;  // `step` waits
+    bool saving = false;    // the state, at the end of this turn
     std::unique_ptr<net::NextHopTracker> tracker;
     std::unique_ptr<SilentHosts> silent;
 };
@@ -146,6 +149,27 @@ Result<void> Controller::take_lock() {
     return fail_errno("cannot lock " + file.string(), errno);
 }
 
+// Those that the program goes by: of other limits, of an older layout, or of a take-over that was not finished. They stay
+// pinned until the new ones have taken their place.
+Result<void> Controller::set_old_tables_aside(const std::string& why) {
+    const auto& folder = options_.paths.tables;
+    const auto filled = [](const auto& tables) { return tables && tables->meta().config_digest != 0; };
+    auto old = tables::Tables::open_to_carry(tables::Tables::aside(folder));
+    if (!filled(old)) {
+        old = tables::Tables::open_to_carry(folder);
+        if (filled(old))
+            if (auto set = tables::Tables::set_aside(folder); !set) return set;
+    }
+    if (filled(old)) {
+        spdlog::warn("{}: new tables take over from the old ones", why);
+        old_tables_ = std::make_unique<tables::Tables>(std::move(*old));
+        carry_over_.emplace(*old_tables_);
+    } else if (!old && old.error().code != ENOENT && old.error().code != EUCLEAN) {
+        spdlog::warn("new tables are made, and nothing of old ones is taken over: {}", old.error().message);
+    }
+    return {};
+}
+
 Result<void> Controller::open_tables() {
     const auto& folder = options_.paths.tables;
     if (auto ready = tables::ensure_bpffs(folder); !ready) return ready;
@@ -155,24 +179,16 @@ Result<void> Controller::open_tables() {
     const auto limits = tables::limits_for({l.vips, l.services, l.pools, l.backends, l.slots, l.pins}, *cpus);
     auto opened = tables::Tables::open_pinned(folder, tables::Access::kReadWrite);
     const bool same = opened && std::memcmp(&opened->limits(), &limits, sizeof(limits)) == 0;
-    if (!same) {
-        if (!opened && opened.error().code != EPROTO && opened.error().code != ENOENT && opened.error().code != EUCLEAN)
-            return tl::unexpected(opened.error());
-        if (auto old = tables::Tables::open_to_carry(folder); old && old->meta().config_digest != 0) {
-            spdlog::warn("{}: new tables take over from the old ones",
-                         opened ? "[limits] changed" : "the tables are of an older layout");
-            old_tables_ = std::make_unique<tables::Tables>(std::move(*old));
-            carry_over_.emplace(*old_tables_);
-        } else if (!opened && opened.error().code == EPROTO) {
-            spdlog::warn("{}: new tables replace them, and nothing of them is taken over", opened.error().message);
-        }
-        // Old pins go, old maps stay with the running program until the new one takes its place, filled.
+    adopting_ = same && opened->meta().config_digest != 0;
+    if (!opened && opened.error().code != EPROTO && opened.error().code != ENOENT && opened.error().code != EUCLEAN)
+        return tl::unexpected(opened.error());
+    if (!adopting_) {
+        if (auto set = set_old_tables_aside(opened ? "[limits] changed" : opened.error().message); !set) return set;
         if (auto removed = tables::Tables::remove_pinned(folder); !removed) return removed;
         opened = tables::Tables::create_pinned(folder, limits);
         if (!opened) return tl::unexpected(opened.error());
     }
     tables_ = std::make_unique<tables::Tables>(std::move(*opened));
-    adopting_ = same && tables_->meta().config_digest != 0;
     auto grace = tables::make_grace(*tables_);
     if (!grace) return tl::unexpected(grace.error());
     grace_ = std::move(*grace);
@@ -439,18 +455,23 @@ void Controller::adopt_run_time_state() {
     for (const auto& pool : snapshot.pools)
         for (const auto& backend : pool.backends) {
             const auto verdict = verdict_of(backend.state);
-            adopted_[{pool.name, backend.name}] = verdict;
+            adopted_[{pool.name, backend.name}] = {verdict, backend.address};
             if (verdict == health::Verdict::kUnknown) continue;
             vitals_.adopt(pool.name, backend.name,
                           {backend.state == FL_BACKEND_DEAD, verdict == health::Verdict::kDown}, now);
         }
+    plan::keep_tables(config_, snapshot);
     for (const auto& line : plan::keep_leaving(config_, snapshot, config_)) spdlog::info("{}", line);
 }
 
 void Controller::load_state() {
     auto loaded = fairlead::load_state(options_.paths.state);
     if (!loaded) {
-        spdlog::error("what was set at run time is lost: {}", loaded.error().message);
+        const auto aside = options_.paths.state.string() + ".bad";
+        std::error_code failed;
+        std::filesystem::rename(options_.paths.state, aside, failed);
+        spdlog::error("what was set at run time does not hold: {}{}", loaded.error().message,
+                      failed ? "" : "; the file is " + aside + " now");
         return;
     }
     state_ = std::move(*loaded);
@@ -467,19 +488,28 @@ void Controller::save_state() {
         spdlog::error("what was set at run time would not survive a restart: {}", saved.error().message);
 }
 
-// Which tier pools with failback = false are in, so that a restart leaves them there.
-void Controller::remember_tiers() {
-    auto tiers = state_.tiers;
-    for (std::size_t i = 0; i < config_.pools.size(); ++i) {
-        const auto& tier = plan_.decisions[i].tier;
-        if (config_.pools[i].failback)
-            tiers.erase(config_.pools[i].name);
-        else if (tier)
-            tiers[config_.pools[i].name] = *tier;
+// Which tier a pool with failback = false is in, so that a restart leaves it there.
+void Controller::remember_tier(std::size_t position) {
+    const auto& pool = config_.pools[position];
+    const auto& tier = plan_.decisions[position].tier;
+    const auto known = state_.tiers.find(pool.name);
+    if (pool.failback || !tier) {
+        if (!pool.failback || known == state_.tiers.end()) return;
+        state_.tiers.erase(known);
+    } else {
+        if (known != state_.tiers.end() && known->second == *tier) return;
+        state_.tiers[pool.name] = *tier;
     }
-    if (tiers == state_.tiers) return;
-    state_.tiers = std::move(tiers);
-    save_state();
+    save_soon();
+}
+
+// Once for all that happens in this turn of the loop.
+void Controller::save_soon() {
+    if (std::exchange(asio_->saving, true)) return;
+    boost::asio::post(io_, [this] {
+        asio_->saving = false;
+        save_state();
+    });
 }
 
 plan::NodeView Controller::node_view() const { return {node_.name, local_addresses_}; }
@@ -515,7 +545,7 @@ Result<void> Controller::apply(plan::Plan next) {
         leavers_ +=
             static_cast<std::size_t>(std::ranges::count(decision.backends, true, &plan::BackendDecision::leaving));
     }
-    remember_tiers();
+    for (std::size_t i = 0; i < config_.pools.size(); ++i) remember_tier(i);
     schedule_step();
     return {};
 }
@@ -531,8 +561,9 @@ std::vector<health::TargetSpec> Controller::wanted_checks(const plan::Plan& plan
     specs.reserve(plan.checks.size());
     for (const auto& target : plan.checks) {
         const auto adopted = adopted_.find({target.pool, target.backend});
-        specs.push_back(
-            {{target.address, target.check}, adopted == adopted_.end() ? health::Verdict::kUnknown : adopted->second});
+        // Another machine under the same name has yet to show what it is.
+        const bool known = adopted != adopted_.end() && adopted->second.second == target.address;
+        specs.push_back({{target.address, target.check}, known ? adopted->second.first : health::Verdict::kUnknown});
     }
     return specs;
 }
@@ -576,6 +607,8 @@ Result<void> Controller::take_over() {
 
 // What was pinned between the first look and the exchange of the program.
 void Controller::finish_take_over() {
+    const auto aside = tables::Tables::aside(options_.paths.tables);
+    if (auto removed = tables::Tables::remove_pinned(aside); !removed) spdlog::warn("{}", removed.error().message);
     if (!carry_over_) return;
     if (auto waited = grace_->wait(); !waited) spdlog::warn("{}", waited.error().message);
     carry_over_->pins(*writer_);
@@ -583,9 +616,24 @@ void Controller::finish_take_over() {
     old_tables_.reset();
 }
 
+// What drains has no place that was asked for: rather without it than not at all.
+void Controller::drop_leavers() {
+    for (auto& pool : config_.pools) std::erase_if(pool.backends, [](const auto& backend) { return backend.leaving; });
+    plan_ = make_plan();
+}
+
 Result<void> Controller::publish() {
-    if (auto taken = take_over(); !taken) return taken;
-    if (auto applied = apply(plan_); !applied) return applied;
+    const auto fill = [this]() -> Result<void> {
+        if (auto taken = take_over(); !taken) return taken;
+        return apply(plan_);
+    };
+    auto filled = fill();
+    if (!filled && filled.error().code == ENOSPC) {
+        spdlog::error("{}: backends that are no longer in the config are not drained", filled.error().message);
+        drop_leavers();
+        filled = fill();
+    }
+    if (!filled) return filled;
     vitals_.begin();
     update_peers();
     // What tells tables that were filled from tables that were only made.
@@ -772,6 +820,7 @@ void Controller::way_changed(const std::optional<net::NextHop>& before, const ne
         spdlog::info("next hop of {}: {}{}{}", now.destination.to_string(), net::to_string(now.reach),
                      now.mac.is_zero() ? "" : " at " + now.mac.to_string(),
                      now.reason.empty() ? "" : ": " + now.reason);
+    if (now.reach == net::Reach::kReachable && asio_->silent) asio_->silent->answered(now.destination.address);
     const bool rewrite = path_table_->changed(now);
     if (!published_) return;
     const auto peers = peer_addresses();
@@ -887,7 +936,7 @@ void Controller::update_pool(std::size_t position) {
     for (const auto& line : plan::diff_decision(present, decision)) spdlog::info("{}", line);
     const bool routes = (present.in_use > 0) != (decision.in_use > 0);
     present = std::move(decision);
-    remember_tiers();
+    remember_tier(position);
     track_ha();
     if (routes) follow_routes();
 }
@@ -924,19 +973,28 @@ bool Controller::may_go(const config::Pool& pool, const config::Backend& backend
 
 // Backends that left the config, once no connection needs them.
 void Controller::release_leavers() {
-    if (leavers_ == 0) return;
-    bool any = false;
+    if (leavers_ == 0 || ++steps_since_release_ < kStepsAnAsk) return;
+    steps_since_release_ = 0;
+    std::vector<std::pair<std::string, std::string>> released;
+    for (const auto& pool : config_.pools)
+        for (const auto& backend : pool.backends)
+            if (may_go(pool, backend)) released.emplace_back(pool.name, backend.name);
+    if (released.empty()) return;
+    const auto pools = config_.pools;
     for (auto& pool : config_.pools)
-        any |= std::erase_if(pool.backends, [&](const auto& backend) {
-                   if (!may_go(pool, backend)) return false;
-                   spdlog::info("pool {}: backend {}: its last connection is gone, and it with it", pool.name,
-                                backend.name);
-                   return true;
-               }) > 0;
-    if (!any) return;
-    if (auto applied = apply(make_plan()); !applied) spdlog::error("{}", applied.error().message);
+        std::erase_if(pool.backends, [&](const auto& backend) {
+            return backend.leaving && std::ranges::find(released, std::pair(pool.name, backend.name)) != released.end();
+        });
+    if (auto applied = apply(make_plan()); !applied) {
+        spdlog::error("{}", applied.error().message);
+        config_.pools = pools;  // asked for again
+        return;
+    }
+    for (const auto& [pool, backend] : released)
+        spdlog::info("pool {}: backend {}: its last connection is gone, and it with it", pool, backend);
     follow_checks();
     want_destinations();
+    update_peers();
 }
 
 void Controller::tick() {
@@ -1029,7 +1087,6 @@ Controller::ChangeResult Controller::fail_back(const std::string& pool) {
         for (auto& line : plan::diff_decision(before, plan_.decisions[i])) lines.push_back(std::move(line));
     }
     if (!found) return fail("no pool " + pool, ENOENT);
-    remember_tiers();
     return lines;
 }
 
@@ -1085,20 +1142,32 @@ Controller::Difference Controller::compare(std::string_view text, std::string_vi
 }
 
 namespace {
+using ServiceId = std::tuple<IpAddress, std::uint16_t, std::uint8_t>;
+ServiceId id_of(const tables::DesiredService& service) { return {service.vip, service.port, service.protocol}; }
+
 // Services that a plan no longer has, or has by another pool: their connections find other slots.
 void add_cut_services(const plan::Plan& before, const plan::Plan& after, std::vector<std::string>& lines) {
+    std::map<ServiceId, const tables::DesiredService*> present;
+    for (const auto& service : after.desired.services) present.emplace(id_of(service), &service);
     for (const auto& old : before.desired.services) {
-        const auto same = [&](const auto& now) {
-            return now.vip == old.vip && now.port == old.port && now.protocol == old.protocol;
-        };
-        const auto found = std::ranges::find_if(after.desired.services, same);
+        const auto found = present.find(id_of(old));
         const auto subject = "service " + old.name + " (" + old.vip.to_string() + " port " +
                              (old.port ? std::to_string(old.port) : "any") + ")";
-        if (found == after.desired.services.end())
+        if (found == present.end())
             lines.push_back(subject + " is removed");
-        else if (found->pool != old.pool)
-            lines.push_back(subject + " goes from pool " + old.pool + " to " + found->pool);
+        else if (found->second->pool != old.pool)
+            lines.push_back(subject + " goes from pool " + old.pool + " to " + found->second->pool);
     }
+}
+
+// Pools whose flows are told apart in another way.
+void add_cut_pools(const tables::DesiredPool& before, const tables::DesiredPool& after,
+                   std::vector<std::string>& lines) {
+    if (after.slots < before.slots)
+        lines.push_back("pool " + after.name + ": its table shrinks from " + std::to_string(before.slots) + " to " +
+                        std::to_string(after.slots) + " slots");
+    if ((after.flags ^ before.flags) & FL_POOL_CLIENT_IP)
+        lines.push_back("pool " + after.name + ": its affinity changes");
 }
 }  // namespace
 
@@ -1110,7 +1179,9 @@ Controller::Outlook Controller::foresee(std::string_view text, std::string_view 
     auto& next = *parsed.config;
     outlook.difference.restart = reload_refusals(next);
     outlook.difference.changes = config::diff_settings(config_, next);
-    if (leavers == Leavers::kDrain) plan::keep_leaving(next, tables::take_snapshot(*tables_), config_);
+    const auto snapshot = tables::take_snapshot(*tables_);
+    plan::keep_tables(next, snapshot);
+    if (leavers == Leavers::kDrain) plan::keep_leaving(next, snapshot, config_);
     auto state = state_;
     drop_stale(state, next);
     auto vitals = vitals_;
@@ -1125,18 +1196,20 @@ Controller::Outlook Controller::foresee(std::string_view text, std::string_view 
     const auto planned = plan::make_plan(next, node_view(), health, state.overrides, state.tiers);
     for (auto& line : plan::diff_plan(plan_, planned)) outlook.difference.changes.push_back(std::move(line));
     add_cut_services(plan_, planned, outlook.cut);
+    std::map<std::string_view, std::size_t> positions;
+    for (std::size_t i = 0; i < plan_.decisions.size(); ++i) positions.emplace(plan_.decisions[i].pool, i);
     for (std::size_t i = 0; i < planned.decisions.size(); ++i) {
         const auto slots = planned.desired.pools[i].slots;
         auto& pool = outlook.pools.emplace_back();
         pool.name = planned.decisions[i].pool;
         pool.slots = slots;
         pool.moved = decisions_->slots_moved(planned.decisions[i], slots);
-        for (const auto& present : plan_.decisions)
-            if (present.pool == pool.name)
-                for (const auto& backend : present.backends)
-                    if (const auto* kept = plan::find_backend(planned.decisions[i], backend.name);
-                        !kept || kept->leaving)
-                        pool.leave.push_back(backend.name);
+        if (const auto known = positions.find(pool.name); known != positions.end()) {
+            add_cut_pools(plan_.desired.pools[known->second], planned.desired.pools[i], outlook.cut);
+            for (const auto& backend : plan_.decisions[known->second].backends)
+                if (const auto* kept = plan::find_backend(planned.decisions[i], backend.name); !kept || kept->leaving)
+                    pool.leave.push_back(backend.name);
+        }
         if (leavers == Leavers::kCut)
             for (const auto& name : pool.leave)
                 outlook.cut.push_back("pool " + pool.name + ": backend " + name + " is removed at once");
@@ -1149,7 +1222,7 @@ Controller::Outlook Controller::foresee(std::string_view text, std::string_view 
 void Controller::follow_checks() {
     for (const auto& decision : plan_.decisions)
         for (const auto& backend : decision.backends)
-            adopted_[{decision.pool, backend.name}] = verdict_of(backend.state);
+            adopted_[{decision.pool, backend.name}] = {verdict_of(backend.state), backend.address};
     monitor_->set_targets(wanted_checks(plan::make_plan(config_, node_view(), {}, state_.overrides)));
     adopted_.clear();
 }
@@ -1171,9 +1244,13 @@ ReloadResult Controller::reload(Leavers leavers) {
         return refuse("needs a restart", std::move(lines));
 
     const auto digest = plan::shared_digest(*loaded.config);
-    if (published_ && leavers == Leavers::kDrain)
-        plan::keep_leaving(*loaded.config, tables::take_snapshot(*tables_), config_);
+    if (published_) {
+        const auto snapshot = tables::take_snapshot(*tables_);
+        plan::keep_tables(*loaded.config, snapshot);
+        if (leavers == Leavers::kDrain) plan::keep_leaving(*loaded.config, snapshot, config_);
+    }
     auto state = state_;
+    const auto vitals = vitals_;
     const auto stale = drop_stale(state, *loaded.config);
     want_also(*loaded.config);
     std::swap(config_, *loaded.config);  // the views below read config_
@@ -1185,6 +1262,7 @@ ReloadResult Controller::reload(Leavers leavers) {
     if (auto applied = published_ ? apply(std::move(next)) : Result<void>{}; !applied) {
         std::swap(config_, *loaded.config);
         std::swap(state_, state);
+        vitals_ = vitals;
         follow_checks();
         want_destinations();
         return refuse(applied.error().message, {});

@@ -178,12 +178,15 @@ class Controller {
     void schedule_step();
     void release_leavers();
     bool may_go(const config::Pool& pool, const config::Backend& backend);
-    void remember_tiers();
+    void remember_tier(std::size_t position);
+    void save_soon();
+    void drop_leavers();
     void save_state();
     void load_state();
     std::vector<health::TargetSpec> wanted_checks(const plan::Plan& plan) const;
 
     Result<void> publish();
+    Result<void> set_old_tables_aside(const std::string& why);
     Result<void> take_over();
     void finish_take_over();
     Result<void> attach();
@@ -237,12 +240,13 @@ class Controller {
 
     plan::Plan plan_;
     plan::Vitals vitals_;
-    RunTimeState state_;               // as it stands in its file
+    RunTimeState state_;  // as it stands in its file
+    int steps_since_release_ = 0;
     std::size_t leavers_ = 0;          // backends of config_ that are leaving
     std::uint64_t shared_digest_ = 0;  // of the file
     // Verdicts that new checks begin with, for names that were there before: (pool, backend). Empty but while targets
     // are set.
-    std::map<std::pair<std::string, std::string>, health::Verdict> adopted_;
+    std::map<std::pair<std::string, std::string>, std::pair<health::Verdict, IpAddress>> adopted_;
     std::set<IpAddress> local_addresses_;
 
     bool adopting_ = false;

@@ -11,6 +11,7 @@
 #include <memory>
 #include <set>
 
+#include "ctl/ha/vrrp_socket.h"
 #include "ctl/net/kernel_net.h"
 
 namespace fairlead {
@@ -39,6 +40,7 @@ class SilentHosts {
         net::NextHop hop;
         int times = 0;
     };
+    ha::FrameSender* sender_for(std::uint32_t ifindex);
     void ask(const IpAddress& address);
     void conclude(const IpAddress& address);
 
@@ -47,6 +49,7 @@ class SilentHosts {
     OnGone on_gone_;
     std::map<IpAddress, std::unique_ptr<Asked>> asked_;
     std::set<IpAddress> gone_;
+    std::map<std::uint32_t, ha::FrameSender> senders_;  // by interface
 };
 
 }  // namespace fairlead

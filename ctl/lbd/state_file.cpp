@@ -103,7 +103,8 @@ Result<RunTimeState> load_state(const std::filesystem::path& file) {
     } catch (const Json::parse_error& error) {
         return bad(file, error.what());
     }
-    if (!json.is_object() || json.value("version", 0) != kVersion)
+    const auto version = json.is_object() ? json.find("version") : json.end();
+    if (version == json.end() || !version->is_number_integer() || *version != kVersion)
         return bad(file, "expected an object of version " + std::to_string(kVersion));
     RunTimeState state;
     const auto pools = json.find("pools");

@@ -67,6 +67,7 @@ Transitions::Pool& Transitions::adopt(std::uint32_t id) {
 void Transitions::follow_tables() {
     const auto records = writer_.tables().pools();
     std::erase_if(pools_, [&](const auto& entry) { return writer_.slot_count(entry.first) == 0; });
+    released_.clear();  // who still leaves is asked for again
     for (std::uint32_t id = 1; id < records.size(); ++id)
         if (writer_.slot_count(id) > 0) adopt(id);
     request_graces();
@@ -84,6 +85,7 @@ Result<void> Transitions::retarget(std::uint32_t id, std::span<const std::uint16
         return stored ? Result<void>{} : tl::unexpected(stored.error());
     }
     auto& pool = adopt(id);
+    const auto held = graces_.hold();  // tickets are drawn before the words are stored that they are for
     const auto now = clock();
     changes_.clear();
     pool.transitions.retarget(view_of(id, pool), owners, now, changes_);
@@ -116,7 +118,10 @@ void Transitions::advance(const plan::TransitionClock& clock) {
         const auto share = std::min(budget, pool.slots);
         budget -= share;
         pool.transitions.advance(view_of(id, pool), clock, share, changes_);
-        if (!store(id, clock)) pools_.erase(id);
+        if (!store(id, clock))
+            pools_.erase(id);
+        else if (pool.transitions.in_transition() == 0)
+            pool.transitions.advance(view_of(id, pool), clock, 0, changes_);  // gives its memory back
     }
     next_pool_ = 0;
 }
@@ -131,7 +136,10 @@ void Transitions::request_graces() {
 void Transitions::step() {
     const auto buckets = std::clamp(scan_.buckets() / kStepsAScan, kFewestBuckets, kMostBuckets);
     scan_.run(buckets, now_ns(CLOCK_MONOTONIC_COARSE));
-    advance(clock());
+    {
+        const auto held = graces_.hold();
+        advance(clock());
+    }
     request_graces();
 }
 

@@ -160,12 +160,21 @@ void use_tier(PoolDecision& decision, const std::map<int, TierCount>& tiers, std
     }
 }
 
+// The data path believes in no backend that is dead: those are used only where all are, and are not dead then.
 void use_any(PoolDecision& decision) {
+    const auto usable = [](const BackendDecision& backend) { return backend.weight > 0 && !backend.drained; };
+    const bool all_dead = std::ranges::all_of(decision.backends, [&](const BackendDecision& backend) {
+        return !usable(backend) || backend.state == FL_BACKEND_DEAD;
+    });
     for (BackendDecision& backend : decision.backends) {
-        if (backend.weight > 0 && !backend.drained) {
-            backend.in_use = true;
-            backend.reason = "in use as if healthy (" + backend.reason + ")";
+        if (!usable(backend) || (backend.state == FL_BACKEND_DEAD && !all_dead)) {
+            continue;
         }
+        if (backend.state == FL_BACKEND_DEAD) {
+            backend.state = FL_BACKEND_UNHEALTHY;
+        }
+        backend.in_use = true;
+        backend.reason = "in use as if healthy (" + backend.reason + ")";
     }
 }
 

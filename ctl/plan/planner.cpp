@@ -202,6 +202,12 @@ config::Backend leaving_backend(const tables::BackendStatus& record, const confi
 }
 }  // namespace
 
+void keep_tables(config::Config& config, const tables::Snapshot& tables) {
+    for (auto& pool : config.pools)
+        if (const auto* known = pool.table_given ? nullptr : tables.find_pool(pool.name))
+            pool.table = std::max(pool.table, known->slots);
+}
+
 std::vector<std::string> keep_leaving(config::Config& config, const tables::Snapshot& tables,
                                       const config::Config& present) {
     std::vector<std::string> lines;

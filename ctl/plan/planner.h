@@ -61,6 +61,10 @@ struct Plan {
 Plan make_plan(const config::Config& config, const NodeView& node, const HealthView& health, const Overrides& overrides,
                const Tiers& tiers = {});
 
+// A table that follows from the number of backends grows with it and never shrinks: half of the connections would find
+// another slot. To be called with every config that is to take the place of one.
+void keep_tables(config::Config& config, const tables::Snapshot& tables);
+
 // What a config leaves out and the tables still have drains first: appends to each pool of `config` the backends that a
 // pool of that name has in the tables, marked as leaving, under a name that is free. Those that `config` has again are not
 // leaving. `present`: what was in force until now, for what the tables do not say of them (VLAN, MAC). Returns a line each.

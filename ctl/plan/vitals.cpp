@@ -46,9 +46,6 @@ BackendHealth Vitals::look_at(Life& life, const config::Pool& pool, BackendHealt
 
 PoolHealth Vitals::look(const config::Pool& pool, PoolHealth checks, Time now, const IsGone& gone) {
     auto& lives = pools_[pool.name];
-    std::erase_if(lives, [&](const auto& life) {
-        return std::ranges::none_of(pool.backends, [&](const auto& backend) { return backend.name == life.first; });
-    });
     bool runs = false;
     for (const auto& backend : pool.backends) {
         auto& health = checks[backend.name];
@@ -58,6 +55,10 @@ PoolHealth Vitals::look(const config::Pool& pool, PoolHealth checks, Time now, c
         health = look_at(life, pool, std::move(health), gone && gone(backend), now);
         runs |= (life.verdict == Verdict::kDown && !life.dead) || (life.dead && up) || health.up_for.has_value();
     }
+    if (lives.size() > pool.backends.size())
+        std::erase_if(lives, [&](const auto& life) {
+            return std::ranges::none_of(pool.backends, [&](const auto& backend) { return backend.name == life.first; });
+        });
     if (runs)
         running_.insert(pool.name);
     else

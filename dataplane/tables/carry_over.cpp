@@ -2,6 +2,8 @@
 #include "dataplane/tables/carry_over.h"
 
 #include <algorithm>
+#include <map>
+#include <tuple>
 #include <vector>
 
 #include "dataplane/tables/records.h"
@@ -19,12 +21,18 @@ std::span<const std::uint32_t> words_of(const Tables& tables, std::uint32_t pool
     return {&tables.slots()[base / FL_SLOTS_PER_LINE].words[base % FL_SLOTS_PER_LINE], FL_SLOTS_MASK(slots) + 1};
 }
 
+using Identity = std::tuple<IpAddress, fl_forward, std::uint16_t>;
+Identity identity_of(const BackendStatus& backend) { return {backend.address, backend.forward, backend.gue_port}; }
+
 // From old local index to new one, of a pool that both have.
-std::vector<std::uint16_t> local_indexes(const PoolStatus& old, const TableWriter& writer, std::uint32_t pool) {
+std::vector<std::uint16_t> local_indexes(const PoolStatus& old, const PoolStatus& now) {
+    std::map<Identity, std::uint16_t> present;
+    for (const auto& backend : now.backends) present.emplace(identity_of(backend), backend.local_index);
     std::vector<std::uint16_t> indexes;
     for (const auto& backend : old.backends) {
         indexes.resize(std::max<std::size_t>(indexes.size(), backend.local_index + 1U), kNobody);
-        indexes[backend.local_index] = writer.find_backend(pool, backend.name).value_or(kNobody);
+        if (const auto found = present.find(identity_of(backend)); found != present.end())
+            indexes[backend.local_index] = found->second;
     }
     return indexes;
 }
@@ -52,10 +60,12 @@ void continue_counter(Tables& tables, std::uint32_t index, const Counts& shown) 
 CarryOver::CarryOver(const Tables& old) : old_(old), snapshot_(take_snapshot(old)) {}
 
 Result<void> CarryOver::slots(TableWriter& writer) const {
+    const auto present = take_snapshot(writer.tables());
     for (const auto& old : snapshot_.pools) {
         const auto pool = writer.find_pool(old.name);
-        if (!pool) continue;
-        const auto indexes = local_indexes(old, writer, *pool);
+        const auto* now = present.find_pool(old.name);
+        if (!pool || !now) continue;
+        const auto indexes = local_indexes(old, *now);
         const auto renamed = [&](std::uint32_t local) { return local < indexes.size() ? indexes[local] : kNobody; };
         const auto words = words_of(old_, old.id);
         std::vector<SlotChange> changes;
@@ -89,12 +99,14 @@ void CarryOver::counters(TableWriter& writer) const {
 
 CarryOver::Indexes CarryOver::global_indexes(const TableWriter& writer) const {
     Indexes indexes;
+    const auto present = take_snapshot(writer.tables());
     for (const auto& old : snapshot_.pools) {
-        const auto pool = writer.find_pool(old.name);
-        if (!pool) continue;
+        const auto* now = present.find_pool(old.name);
+        if (!now) continue;
+        const auto locals = local_indexes(old, *now);
         for (const auto& backend : old.backends)
-            if (const auto local = writer.find_backend(*pool, backend.name))
-                indexes.emplace(backend.global_index, writer.global_index(*pool, *local));
+            if (const auto local = locals[backend.local_index]; local != kNobody)
+                indexes.emplace(backend.global_index, writer.global_index(now->id, local));
     }
     return indexes;
 }

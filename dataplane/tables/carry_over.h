@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What new tables take over from old ones, of other sizes or of an older layout (DESIGN section 4): counters, who owns
-// which slot and whose it was before, and pins. Everything goes by name: ids and indexes are each table's own. The old
+// which slot and whose it was before, and pins. Pools go by name, and backends by what they are, whatever they are called
+// now: ids and indexes are each table's own. The old
 // tables are read alone; an engine may go on with them until the new ones take their place.
 #pragma once
 
@@ -21,7 +22,7 @@ class CarryOver {
 
     const Snapshot& snapshot() const { return snapshot_; }
 
-    // Into tables that say the same by name (TableWriter::apply() without a filler), and that no engine uses yet. Slots of
+    // Into tables that say the same (TableWriter::apply() without a filler), and that no engine uses yet. Slots of
     // a pool whose table is smaller now keep the first of those that become one. What named a backend that is not there
     // any more names nobody, or the other of the two.
     Result<void> slots(TableWriter& writer) const;

@@ -48,8 +48,13 @@ void GraceTurns::run() {
             wanted_.wait(lock);
             continue;
         }
-        if (turns_.begun == turns_.done) ++turns_.begun;
         lock.unlock();
+        {
+            const std::lock_guard beginning(beginning_);
+            lock.lock();
+            if (turns_.begun == turns_.done) ++turns_.begun;
+            lock.unlock();
+        }
         const bool done = grace_->wait().has_value();
         lock.lock();
         if (done)

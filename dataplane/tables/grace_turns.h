@@ -23,6 +23,8 @@ class GraceTurns {
 
     // What the caller stored before this call is seen by every reader once turn `ticket()` of the answer is done.
     Turns turns() const;
+    // No turn begins while it is held: what is stored meanwhile is seen too, by a ticket of before.
+    std::unique_lock<std::mutex> hold() const { return std::unique_lock(beginning_); }
     // Lets turns be made until this one is done.
     void request(std::uint64_t ticket);
 
@@ -30,6 +32,7 @@ class GraceTurns {
     void run();
 
     std::unique_ptr<GracePeriod> grace_;
+    mutable std::mutex beginning_;  // before mutex_
     mutable std::mutex mutex_;
     std::condition_variable wanted_;
     Turns turns_;

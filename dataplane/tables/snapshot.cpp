@@ -156,8 +156,8 @@ void read_usage(const Tables& tables, Snapshot& into) {
 }  // namespace
 
 const PoolStatus* Snapshot::find_pool(std::string_view name) const {
-    const auto found = std::find_if(pools.begin(), pools.end(), [&](const PoolStatus& p) { return p.name == name; });
-    return found == pools.end() ? nullptr : &*found;
+    const auto found = std::ranges::lower_bound(pools, name, {}, &PoolStatus::name);
+    return found == pools.end() || found->name != name ? nullptr : &*found;
 }
 
 Snapshot take_snapshot(const Tables& tables) {

@@ -327,6 +327,17 @@ Result<Tables> Tables::open(const fs::path& folder, Access access, std::uint32_t
     return Tables(std::move(state));
 }
 
+// The header last: what is left by a death half way is half made, and the folder whole or half gone with it.
+Result<void> Tables::set_aside(const fs::path& folder) {
+    const auto to = aside(folder);
+    if (auto removed = remove_pinned(to); !removed) return removed;
+    if (auto made = make_folders(to); !made) return made;
+    for (std::size_t t = FL_TABLE_COUNT; t-- > 0;)
+        if (rename(pin_path(folder, t).c_str(), pin_path(to, t).c_str()))
+            return fail_errno("move " + pin_path(folder, t).string() + " to " + to.string(), errno);
+    return {};
+}
+
 Result<void> Tables::remove_pinned(const fs::path& folder) {
     // The header first: what is left by a death half way is half made.
     for (std::size_t t = 0; t < FL_TABLE_COUNT; ++t) {

@@ -40,7 +40,12 @@ class Tables {
     // where that has today's shape. Errors as of open_pinned().
     static Result<Tables> open_to_carry(const std::filesystem::path& folder);
 
-    // Unpins the tables (not what others pinned beside them) and removes the folder if it is then empty. A program or
+    // Pins the tables of a folder in folder/old instead, so that new ones can be made beside them; what was there is
+    // dropped. With them there a take-over that was not finished can be begun again.
+    static Result<void> set_aside(const std::filesystem::path& folder);
+    static std::filesystem::path aside(const std::filesystem::path& folder) { return folder / "old"; }
+
+    // Unpins the tables (not what others pinned beside them, nor what is set aside) and removes the folder if it is then empty. A program or
     // process that still has them keeps them. Nothing there is not an error.
     static Result<void> remove_pinned(const std::filesystem::path& folder);
 

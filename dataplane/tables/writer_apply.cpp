@@ -164,7 +164,6 @@ void TableWriter::Impl::move_backends(PoolState& pool, Range to) {
         store_record(entry, record);
         store_word(entry.pool, pool.id);
     }
-    retired.backend_ranges.push_back({pool.backend_base, pool.capacity});
     retired.moved_pools.push_back({pool.id, {pool.backend_base, pool.capacity}});
     pool.backend_base = to.base;
     pool.capacity = to.size;
@@ -457,6 +456,9 @@ void TableWriter::Impl::free_retired() {
         take_pins_along(moved);
     }
     for (const auto range : retired.backend_ranges) clear_backend_range(range);
+    // An engine that read a pin before it was renamed may still follow it: its old range is free a grace period later.
+    std::vector<Range> left;
+    for (const auto& moved : retired.moved_pools) left.push_back(moved.from);
     for (const auto& [id, local] : retired.backends) free_backend(*pools[id], local);
     for (const auto id : retired.pools) free_pool(id);
     for (const auto range : retired.slot_ranges)
@@ -477,6 +479,7 @@ void TableWriter::Impl::free_retired() {
     retired.ports.clear();
     retired.backends.clear(), retired.backend_ranges.clear(), retired.slot_ranges.clear(), retired.carries.clear();
     retired.moved_pools.clear();
+    retired.backend_ranges = std::move(left);
 }
 
 }  // namespace fairlead::tables

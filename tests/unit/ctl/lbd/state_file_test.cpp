@@ -59,6 +59,8 @@ TEST_F(StateFile, WhatCannotBeReadIsAnErrorThatSaysWhere) {
     EXPECT_NE(fault_of("{\"version\": 1, \"pools\": {").find("line 1"), std::string::npos);
     EXPECT_EQ(fault_of("[]"), ": expected an object of version 1");
     EXPECT_EQ(fault_of("{\"version\": 2, \"pools\": {}}"), ": expected an object of version 1");
+    EXPECT_EQ(fault_of("{\"version\": \"1\", \"pools\": {}}"), ": expected an object of version 1");
+    EXPECT_EQ(fault_of("{\"version\": null, \"pools\": {}}"), ": expected an object of version 1");
     EXPECT_EQ(fault_of("{\"version\": 1}"), ": expected an object \"pools\"");
     EXPECT_EQ(fault_of("{\"version\": 1, \"pools\": {\"web\": {\"tier\": 256}}}"),
               ": pool web: \"tier\": not known, or not of the type and range that was expected");

@@ -344,5 +344,20 @@ TEST_F(Failback, DeadIsAStateOfItsOwnAndLeavingDrains) {
     EXPECT_EQ(find_backend(decision, "master")->reason, "removed from the config, drains");
 }
 
+TEST_F(Failback, AnyUsesTheDeadOnlyWhereAllAre) {
+    pool_.all_down = config::AllDown::kAny;
+    health_["master"] = {Verdict::kDown, "timeout", true};
+    health_["slave"] = {Verdict::kDown, "timeout"};
+    const auto some = decide();
+    EXPECT_FALSE(find_backend(some, "master")->in_use) << "the data path believes in no dead one";
+    EXPECT_TRUE(find_backend(some, "slave")->in_use);
+    health_["slave"].dead = true;
+    const auto all = decide();
+    for (const auto* name : {"master", "slave"}) {
+        EXPECT_TRUE(find_backend(all, name)->in_use);
+        EXPECT_EQ(find_backend(all, name)->state, FL_BACKEND_UNHEALTHY);
+    }
+}
+
 }  // namespace
 }  // namespace fairlead::plan

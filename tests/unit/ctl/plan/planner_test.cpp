@@ -330,5 +330,54 @@ TEST(DiffDecision, SaysAnOverriddenWeight) {
     EXPECT_EQ(diff_decision(before, after), Lines{"pool megam: backend slave: weight 100 -> 5"});
 }
 
+tables::Snapshot tables_with(std::uint32_t slots, std::vector<tables::BackendStatus> backends) {
+    tables::Snapshot snapshot;
+    tables::PoolStatus pool;
+    pool.name = "megam";
+    pool.slots = slots;
+    pool.backends = std::move(backends);
+    snapshot.pools.push_back(pool);
+    return snapshot;
+}
+
+TEST(KeepTables, OneThatFollowsFromTheBackendsNeverShrinks) {
+    config::Config config = two_pools();
+    config.pools[0].table = 1024;
+    keep_tables(config, tables_with(2048, {}));
+    EXPECT_EQ(config.pools[0].table, 1024U) << "given";
+    config.pools[0].table_given = false;
+    keep_tables(config, tables_with(2048, {}));
+    EXPECT_EQ(config.pools[0].table, 2048U);
+    keep_tables(config, tables_with(1024, {}));
+    EXPECT_EQ(config.pools[0].table, 2048U);
+}
+
+TEST(KeepLeaving, WhatTheTablesHaveAndTheConfigHasNotLeaves) {
+    config::Config config = two_pools();
+    const auto first = config.pools[0].backends.front();
+    tables::BackendStatus same, gone, replaced;
+    same.name = "under another name";
+    same.address = first.address;
+    same.forward = FL_FORWARD_LOCAL;  // whatever it was called
+    gone.name = "gone";
+    gone.address = *IpAddress::parse("198.51.100.77");
+    gone.forward = FL_FORWARD_IPIP;
+    gone.tier = 3;
+    replaced = gone;
+    replaced.name = first.name;
+    replaced.address = *IpAddress::parse("198.51.100.78");
+    const auto before = config.pools[0].backends.size();
+    const auto lines = keep_leaving(config, tables_with(1024, {same, gone, replaced}), config);
+    EXPECT_EQ(lines.size(), 2U);
+    const auto& backends = config.pools[0].backends;
+    ASSERT_EQ(backends.size(), before + 2);
+    EXPECT_EQ(backends[before].name, "gone");
+    EXPECT_TRUE(backends[before].leaving);
+    EXPECT_EQ(backends[before].tier, 3);
+    EXPECT_EQ(backends[before].forward, config::Forward::kIpip);
+    EXPECT_EQ(backends[before + 1].name, first.name + "~2") << "another has its name now";
+    EXPECT_EQ(keep_leaving(config, tables_with(1024, {gone}), config), Lines{}) << "it leaves already";
+}
+
 }  // namespace
 }  // namespace fairlead::plan

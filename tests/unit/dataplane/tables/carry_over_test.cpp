@@ -70,6 +70,21 @@ TEST(CarryOver, SlotsGoByTheNamesOfTheirBackends) {
     }
 }
 
+TEST(CarryOver, AnotherMachineUnderTheSameNameIsNotTheSame) {
+    Side old(world({1, 2}, 16), 64);
+    ASSERT_TRUE(old.writer.change_slots(
+        old.pool, std::vector<SlotChange>{{0, FL_SLOT_SETTLED(old.local("b1"))}, {1, FL_SLOT_SETTLED(old.local("b2"))}},
+        1));
+    auto desired = world({2, 3}, 16);
+    auto& backends = desired.pools[0].backends;
+    backends[1].name = "b1";             // b1 has another address now
+    backends[0].name = "b2, as it was";  // and b2 another name
+    Side now(desired, 64);
+    ASSERT_TRUE(CarryOver(old.tables).slots(now.writer));
+    EXPECT_EQ(now.word(0), FL_SLOT_SETTLED(FL_NO_BACKEND));
+    EXPECT_EQ(now.word(1), FL_SLOT_SETTLED(now.local("b2, as it was")));
+}
+
 class CarriedPins : public testing::TestWithParam<std::uint32_t> {};
 
 TEST_P(CarriedPins, AreFoundByTheirFlows) {

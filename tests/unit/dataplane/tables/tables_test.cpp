@@ -213,6 +213,25 @@ TEST_F(PinnedTables, RemovingLeavesOtherPinsAlone) {
     ASSERT_OK(Tables::remove_pinned(folder_));
 }
 
+TEST_F(PinnedTables, OldOnesAreSetAsideWhileNewOnesAreMade) {
+    {
+        auto made = Tables::create_pinned(folder_, test::small_limits());
+        ASSERT_OK(made);
+        made->meta().config_digest = 7;
+    }
+    ASSERT_OK(Tables::set_aside(folder_));
+    EXPECT_FALSE(Tables::open_pinned(folder_, Access::kReadOnly));
+    ASSERT_OK(Tables::create_pinned(folder_, test::small_limits()));
+    auto old = Tables::open_to_carry(Tables::aside(folder_));
+    ASSERT_OK(old);
+    EXPECT_EQ(old->meta().config_digest, 7U);
+    ASSERT_OK(Tables::remove_pinned(folder_));
+    ASSERT_OK(Tables::open_to_carry(Tables::aside(folder_)));
+    ASSERT_OK(Tables::remove_pinned(Tables::aside(folder_)));
+    ASSERT_OK(Tables::remove_pinned(folder_));
+    EXPECT_FALSE(std::filesystem::exists(folder_));
+}
+
 TEST_F(PinnedTables, TheKernelsGracePeriodEnds) {
     auto made = Tables::create_pinned(folder_, test::small_limits());
     ASSERT_OK(made);
