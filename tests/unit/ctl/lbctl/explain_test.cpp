@@ -28,7 +28,7 @@ TEST(Explain, HasTheDocumentedKeysWhateverTheVerdict) {
     const World world;
     const std::vector<std::string> keys{
         "source",  "destination", "protocol", "vlans", "frame_bytes", "verdict", "reason",   "why",   "vip", "active",
-        "service", "pool",        "slot",     "pin",   "backend",     "forward", "next_hop", "outer", "mtu"};
+        "service", "pool",        "slot",     "pin",   "backend",     "forward", "next_hop", "outer", "mtu", "open"};
     for (const auto port : {kTiers, kIpip, kLocal, kDown, kUnresolved, kSmall, std::uint16_t{9}}) {
         const auto json = ask_port(world, port);
         std::vector<std::string> found;
