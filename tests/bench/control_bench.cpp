@@ -131,6 +131,8 @@ class Control {
     }
 
     ~Control() {
+        decisions_.reset();
+        transitions_.reset();  // its thread waits for readers of the tables
         writer_.reset();
         tables_.reset();
         if (!folder_.empty()) static_cast<void>(tables::Tables::remove_pinned(folder_));
