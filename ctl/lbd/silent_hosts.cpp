@@ -27,6 +27,8 @@ void SilentHosts::timed_out(const net::NextHop& hop) {
 void SilentHosts::answered(const IpAddress& address) {
     asked_.erase(address);
     gone_.erase(address);
+    doubted_.erase(address);
+    for (const auto& other : std::exchange(doubted_, {})) on_gone_(other);
 }
 
 // Kept: to close such a socket the kernel waits for a grace period of its own.
@@ -68,7 +70,7 @@ void SilentHosts::conclude(const IpAddress& address) {
     if (!since) return spdlog::warn("{}", since.error().message);
     if (!*since || **since <= kTimes * kApart + kClockStep) return;
     gone_.insert(address);
-    on_gone_(address);
+    doubted_.insert(address);
 }
 
 }  // namespace fairlead

@@ -28,9 +28,10 @@ class SilentHosts {
 
     // A check of the destination timed out: asks, unless that is under way or known, or the destination is behind a router.
     void timed_out(const net::NextHop& hop);
-    // It answered something.
+    // It answered something. Who else was silent is gone only if somebody answered since it was asked for: else it may be
+    // this node that is cut off.
     void answered(const IpAddress& address);
-    bool gone(const IpAddress& address) const { return gone_.contains(address); }
+    bool gone(const IpAddress& address) const { return gone_.contains(address) && !doubted_.contains(address); }
     void stop() { asked_.clear(); }
 
   private:
@@ -48,7 +49,7 @@ class SilentHosts {
     net::KernelNet& network_;
     OnGone on_gone_;
     std::map<IpAddress, std::unique_ptr<Asked>> asked_;
-    std::set<IpAddress> gone_;
+    std::set<IpAddress> gone_, doubted_;
     std::map<std::uint32_t, ha::FrameSender> senders_;  // by interface
 };
 

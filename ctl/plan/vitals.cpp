@@ -19,7 +19,8 @@ void Vitals::adopt(const std::string& pool, const std::string& backend, Adopted 
     life.dead = state.dead;
 }
 
-BackendHealth Vitals::look_at(Life& life, const config::Pool& pool, BackendHealth checks, bool gone, Time now) {
+BackendHealth Vitals::look_at(Life& life, const config::Pool& pool, BackendHealth checks, bool gone,
+                              std::optional<Time> served, Time now) {
     const bool first = life.verdict == Verdict::kUnknown;
     if (checks.verdict == Verdict::kUnknown) return checks;
     if (life.dead && checks.verdict == Verdict::kUp) {
@@ -35,7 +36,7 @@ BackendHealth Vitals::look_at(Life& life, const config::Pool& pool, BackendHealt
     }
     if (checks.verdict == Verdict::kDown) {
         if (!life.since) life.since = now;
-        if (gone || between(*life.since, now) >= pool.failure_grace) life.dead = true;
+        if (served && (gone || between(std::max(*life.since, *served), now) >= pool.failure_grace)) life.dead = true;
         checks.dead = life.dead;
     } else if (life.since) {
         checks.up_for = between(*life.since, now);
@@ -47,13 +48,21 @@ BackendHealth Vitals::look_at(Life& life, const config::Pool& pool, BackendHealt
 PoolHealth Vitals::look(const config::Pool& pool, PoolHealth checks, Time now, const IsGone& gone) {
     auto& lives = pools_[pool.name];
     bool runs = false;
+    const bool anybody = std::ranges::any_of(pool.backends, [&](const auto& backend) {
+        const auto found = checks.find(backend.name);
+        return pool.checks.empty() || (found != checks.end() && found->second.verdict == Verdict::kUp);
+    });
+    if (!anybody) served_since_.erase(pool.name);
+    std::optional<Time> served;
+    if (anybody) served = served_since_.try_emplace(pool.name, now).first->second;
     for (const auto& backend : pool.backends) {
         auto& health = checks[backend.name];
         if (pool.checks.empty()) health = combine_checks(pool.check_policy, {});
         auto& life = lives[backend.name];
         const bool up = health.verdict == Verdict::kUp;
-        health = look_at(life, pool, std::move(health), gone && gone(backend), now);
-        runs |= (life.verdict == Verdict::kDown && !life.dead) || (life.dead && up) || health.up_for.has_value();
+        health = look_at(life, pool, std::move(health), gone && gone(backend), served, now);
+        runs |=
+            (life.verdict == Verdict::kDown && !life.dead && anybody) || (life.dead && up) || health.up_for.has_value();
     }
     if (lives.size() > pool.backends.size())
         std::erase_if(lives, [&](const auto& life) {
@@ -76,6 +85,7 @@ void Vitals::buried(const std::string& pool, std::uint64_t ticket) {
 void Vitals::keep_only(const std::function<bool(const std::string& pool)>& is_there) {
     std::erase_if(pools_, [&](const auto& entry) { return !is_there(entry.first); });
     std::erase_if(running_, [&](const auto& pool) { return !is_there(pool); });
+    std::erase_if(served_since_, [&](const auto& entry) { return !is_there(entry.first); });
 }
 
 }  // namespace fairlead::plan

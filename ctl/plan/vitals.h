@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How long each backend has been up or down, and what follows from it (DESIGN section 6, "Failure"): one that is down for
-// longer than its pool's failure_grace is dead, and its connections are given up; one that was dead is shown alive only when
+// longer than its pool's failure_grace, while another of the pool is up (where none is, it may be this node that is cut off:
+// then nobody has died), is dead, and its connections are given up; one that was dead is shown alive only when
 // no engine acts any more upon what it was told while it was dead; one that came back has been up for so long. Pure: the
 // time is an argument. Not thread-safe.
 #pragma once
@@ -52,10 +53,13 @@ class Vitals {
         bool dead = false;
         std::optional<std::uint64_t> ticket;
     };
-    BackendHealth look_at(Life& life, const config::Pool& pool, BackendHealth checks, bool gone, Time now);
+    // `served`: since when some backend of the pool is up; none is.
+    BackendHealth look_at(Life& life, const config::Pool& pool, BackendHealth checks, bool gone,
+                          std::optional<Time> served, Time now);
 
     std::map<std::string, std::map<std::string, Life, std::less<>>, std::less<>> pools_;
     std::set<std::string, std::less<>> running_;
+    std::map<std::string, Time, std::less<>> served_since_;  // by pool: since when somebody is up
     std::uint64_t done_ = 0;
     bool begun_ = false;
 };

@@ -68,13 +68,15 @@ FL_INLINE __u32 fl_move_syn(struct fl_engine *e, const struct fl_meta *meta, str
     return fl_to_previous(e, m);
 }
 
-/* A datagram without a pin: an old flow's while the slot is learning, else a new one's. */
+/* A datagram without a pin: an old flow's while the slot is learning, else a new one's. Where nobody takes new ones it is
+ * refused at once, rather than sent to who has failed. */
 FL_INLINE __u32 fl_move_datagram(struct fl_engine *e, const struct fl_meta *meta, struct fl_move *m) {
+    if (m->owner == FL_NO_INDEX) return FL_NO_INDEX;
     if (m->learning && m->previous != FL_NO_INDEX) {
         fl_pin_to(e, meta, m, m->previous);
         return fl_to_previous(e, m);
     }
-    if (m->owner != FL_NO_INDEX) fl_pin_to(e, meta, m, m->owner);
+    fl_pin_to(e, meta, m, m->owner);
     return m->owner;
 }
 

@@ -241,9 +241,9 @@ class TestErrors:
             node.sysctl(**{"net.ipv4.icmp_ratelimit": 0, "net.ipv6.icmp.ratelimit": 0})
 
     def flows(self, wire, way, provoke):
-        """(type, code) of each error that `provoke` brought to the backend of one of 12 flows."""
+        """(type, code) of each error that `provoke` brought to the backend of one of 24 flows."""
         told, chosen = set(), set()
-        for _ in range(12):
+        for _ in range(24):
             with Sockets(wire.lab, way) as sockets:
                 name, udp, client = sockets.begin_flow()
                 provoke(sockets, udp, client)

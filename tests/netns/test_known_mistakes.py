@@ -31,7 +31,7 @@ def answer_of(way, port, payload=bytes(1400)):
 def test_minimal_frag_needed_reaches_the_backend(wire, way):
     """RFC 792 asks for the header and 8 bytes of what is quoted, and many routers send no more."""
     chosen, router = set(), "203.0.113.99" if way.family == 4 else "2001:db8:9::99"
-    for _ in range(12):
+    for _ in range(24):
         port = next_port()
         quoted = answer_of(way, port)[: frames.HEADER_LENGTH[way.family] + 8]
         backend = wire.forwards(way, frames.too_big(router, quoted, 1400))
@@ -102,13 +102,13 @@ def test_echo_is_answered_for_vips_alone(plain, family):
 
 @of_any
 def test_vlan_tagged_packets_are_balanced(wire, way):
-    assert {wire.forwards(way, request(way), [(VLAN, 7)]) for _ in range(12)} == {"master", "slave"}
+    assert {wire.forwards(way, request(way), [(VLAN, 7)]) for _ in range(24)} == {"master", "slave"}
 
 
 @pytest.mark.parametrize("way", [p for p in every_way() if p.values[0].family == 6])
 def test_hop_by_hop_packets_are_balanced(wire, way):
     chain = [(frames.HOP_BY_HOP, frames.padding_options())]
-    assert {wire.forwards(way, request(way, chain=chain)) for _ in range(12)} == {"master", "slave"}
+    assert {wire.forwards(way, request(way, chain=chain)) for _ in range(24)} == {"master", "slave"}
 
 
 @of_any

@@ -17,14 +17,17 @@ class VitalsTest : public testing::Test {
         pool_.slow_start = seconds(30);
         pool_.failback_delay = seconds(5);
         pool_.backends.push_back({.name = "a", .address = {}});
+        pool_.backends.push_back({.name = "other", .address = {}});
     }
 
     BackendHealth look(Verdict verdict, milliseconds at, bool gone = false) {
-        return vitals_.look(pool_, {{"a", {verdict, "said so"}}}, begin_ + at, [&](const auto&) { return gone; })
-            .at("a");
+        const PoolHealth checks{{"a", {verdict, "said so"}}, {"other", {other_, ""}}};
+        const auto is_gone = [&](const auto& backend) { return gone && backend.name == "a"; };
+        return vitals_.look(pool_, checks, begin_ + at, is_gone).at("a");
     }
 
     config::Pool pool_;
+    Verdict other_ = Verdict::kUp;
     Vitals vitals_;
     Vitals::Time begin_ = Vitals::Time(std::chrono::hours(1));
 };
@@ -89,6 +92,18 @@ TEST_F(VitalsTest, WhoAppearsLaterIsNewWhoWasThereIsNot) {
         vitals_.look(pool_, {{"a", {Verdict::kUp, ""}}, {"b", {Verdict::kUp, ""}}}, begin_ + seconds(1));
     EXPECT_FALSE(health.at("a").up_for);
     EXPECT_EQ(health.at("b").up_for, milliseconds(0));
+}
+
+TEST_F(VitalsTest, WhereNobodyIsUpNobodyHasDied) {
+    look(Verdict::kUp, seconds(0));
+    other_ = Verdict::kDown;
+    EXPECT_FALSE(look(Verdict::kDown, seconds(1), true).dead) << "it may be this node that is cut off";
+    EXPECT_FALSE(look(Verdict::kDown, seconds(3600), true).dead);
+    EXPECT_FALSE(vitals_.running().contains("web"));
+    other_ = Verdict::kUp;
+    EXPECT_FALSE(look(Verdict::kDown, seconds(3601)).dead) << "the cable is in again: it has its grace from now";
+    EXPECT_TRUE(vitals_.running().contains("web"));
+    EXPECT_TRUE(look(Verdict::kDown, seconds(3611)).dead);
 }
 
 TEST_F(VitalsTest, AdoptsTheDead) {
