@@ -262,6 +262,7 @@ FL_INLINE void fl_decide_any(struct fl_engine *e, const struct fl_meta *meta, co
         d->l3 = s->frame.l3;
         fl_decide_arp(e, meta, p, &s->frame, d);
     }
+    s->move.made = 0;
 }
 
 #endif

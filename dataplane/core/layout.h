@@ -163,7 +163,7 @@ struct fl_pool {
 FL_ASSERT(sizeof(struct fl_pool) == 64, "pool");
 
 /* A slot: owner 15, previous 15, lookup 1, learning 1 (DESIGN section 6). With owner = previous, learning says that an
- * engine may still hold the word before: the owner's pins are left alone. */
+ * engine may still hold the word before: the owner's pins are followed too, and stay. */
 #define FL_SLOT_WORD(owner, previous, lookup, learning) \
     ((__u32)(owner) | ((__u32)(previous) << 15) | ((__u32)(lookup) << 30) | ((__u32)(learning) << 31))
 #define FL_SLOT_SETTLED(owner) FL_SLOT_WORD(owner, owner, 0, 0)

@@ -74,12 +74,14 @@ struct fl_move {
     __u32 owner, previous; /* global indexes; FL_NO_INDEX = none, or not to be used */
     __u32 slot;            /* in the table of stamps */
     __u32 pool;
+    __u32 index;   /* what came of it: a backend, or FL_NO_INDEX */
     __u8 settling; /* owner = previous: clean-up */
     __u8 learning;
     __u8 syn;
     __u8 udp;
     __u8 leaves; /* FIN or RST */
     __u8 pinned; /* enum fl_pinned */
+    __u8 made;   /* by the steady path, for the packet that is decided: `index` and `pinned` hold. 0 between packets */
     __u8 looks;  /* an ICMP error, or nobody's packet at all (`lbctl explain`): looks up, and never writes */
 };
 

@@ -7,10 +7,11 @@
  *
  * Ordering. Every change of a word is one compare-and-exchange against the word that was read, so nobody overwrites what
  * he did not see: an expiry that lost against a touch leaves the pin, a touch that lost against an expiry or an eviction
- * does not bring it back (transition.h). A word is the whole truth about its pin, and what it names, a backend's record, was published before any slot
- * could name it and is not used again while a pin can (DESIGN section 4, "Reuse"); so no word needs to be ordered against
- * another, and relaxed operations suffice on x86-64 and arm64 alike. Equal words mean the same thing, so a word that went
- * away and came back (ABA) does no harm. Two CPUs may insert one flow into two places at a time: every reader looks at
+ * does not bring it back (transition.h). A word is the whole truth about its pin, and what it names, a backend's record,
+ * was published before any slot could name it and is not used again while a pin can (DESIGN section 4, "Reuse"); so no word
+ * needs to be ordered against another, and relaxed operations suffice on x86-64 and arm64 alike. Equal words mean the same
+ * thing, so a word that went away and came back (ABA) does no harm. Two CPUs may insert one flow into two places at a time:
+ * every reader looks at
  * places in the same order and believes the first; the other ages. */
 #ifndef FL_PINS_H
 #define FL_PINS_H

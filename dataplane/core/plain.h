@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The steady path: an untagged frame, an IP header without options, TCP or UDP behind it, and a backend that it can be
  * forwarded to. Nearly every packet is like that, and at fixed offsets reading one is cheap. What is not, or ends in
- * anything else than being forwarded, is left to classify.h, which begins anew; nothing has been written by then, or, in a slot in transition, a pin and a
- * stamp that are found as they are to be. */
+ * anything else than being forwarded, is left to classify.h, which begins anew; nothing has been written by then but what a
+ * slot in transition asks for, and that is not done again (transition.h). */
 #ifndef FL_PLAIN_H
 #define FL_PLAIN_H
 
@@ -44,7 +44,9 @@ FL_INLINE int fl_plain_flow(struct fl_engine *e, const struct fl_meta *meta, con
     d->l4 = ip->l4;
     d->ports = ip->ports;
     fl_choose(e, meta, p, ip, vip, d, backend);
-    return d->action == FL_ACTION_FORWARD && !d->tags;
+    if (fl_likely(d->action == FL_ACTION_FORWARD && !d->tags)) return 1;
+    if (d->slot_word & FL_SLOT_LOOKUP) fl_keep_move(e);
+    return 0;
 }
 
 FL_INLINE int fl_plain_ipv4(struct fl_engine *e, const struct fl_meta *meta, const struct fl_packet *p,

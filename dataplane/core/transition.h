@@ -114,6 +114,12 @@ FL_INLINE __u32 fl_move_step(struct fl_engine *e, const struct fl_meta *meta, st
     return fl_move_on(e, meta, m);
 }
 
+/* The packet begins anew: it has made its move, and makes it once. */
+FL_INLINE void fl_keep_move(struct fl_engine *e) {
+    struct fl_scratch *s = fl_scratch(e);
+    if (s) s->move.made = 1;
+}
+
 /* Where the flow of d->hash goes in the slot d->slot_word, whose number in the whole table is `slot`. */
 FL_INLINE __u32 fl_move(struct fl_engine *e, const struct fl_meta *meta, const struct fl_pool *pool,
                         const struct fl_ip *ip, __u32 slot, struct fl_decision *d) {
@@ -122,9 +128,12 @@ FL_INLINE __u32 fl_move(struct fl_engine *e, const struct fl_meta *meta, const s
     const int tcp = ip->protocol == FL_PROTO_TCP;
     struct fl_scratch *s = fl_scratch(e);
     struct fl_move *m;
-    __u32 index;
     if (!s) return FL_NO_INDEX;
     m = &s->move;
+    if (m->made) {
+        d->pinned = m->pinned;
+        return m->index;
+    }
     m->slot = slot;
     m->pool = d->pool;
     m->settling = owner == previous;
@@ -137,9 +146,9 @@ FL_INLINE __u32 fl_move(struct fl_engine *e, const struct fl_meta *meta, const s
     m->leaves = (__u8)(tcp && ip->tcp_flags & (FL_TCP_FIN | FL_TCP_RST));
     m->pinned = FL_PINNED_NOT;
     m->hash = fl_pin_hash(meta, d->hash);
-    index = fl_run_move(e, meta, m);
+    m->index = fl_run_move(e, meta, m);
     d->pinned = m->pinned;
-    return index;
+    return m->index;
 }
 
 #endif

@@ -278,6 +278,22 @@ TEST_F(Transition, DatagramsOfOldFlowsAreLearnt) {
     EXPECT_EQ(datagram(2), kB);
 }
 
+TEST_F(Transition, APacketThatLeavesTheSteadyPathMovesOnce) {
+    move(kB, kA);
+    const auto short_lived = [](std::uint16_t port) {
+        return Ethernet{} / Ipv4{.ttl = 1} / Udp{.source = port, .destination = kWeb};
+    };
+    EXPECT_EQ(to(short_lived(1)), -1);
+    expect_pin(kB, FL_PIN_PROBATION);
+    EXPECT_EQ(events(FL_EVENT_PIN_INSERTED), 1U);
+    EXPECT_EQ(to(Ethernet{} / Ipv4{.ttl = 1} / Tcp{.source = 2, .destination = kWeb, .ack = true}), -1);
+    EXPECT_EQ(events(FL_EVENT_PREVIOUS), 1U);
+    EXPECT_EQ(datagram(1), kB) << "and the next packet makes its own";
+    expect_pin(kB, FL_PIN_CONFIRMED);
+    EXPECT_EQ(data(3), kA);
+    EXPECT_EQ(events(FL_EVENT_PREVIOUS), 2U);
+}
+
 TEST_F(Transition, AnIcmpErrorLooksUpAndNeverWrites) {
     const auto error = [&](std::uint16_t port) {
         const auto sent = Ethernet{} / Ipv4{.source = kVip, .destination = kClient} /
