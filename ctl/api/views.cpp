@@ -307,7 +307,9 @@ Json status_view(const std::string& instance, const tables::Tables& tables, cons
     for (const auto& pool : snapshot.pools) json["pools"].push_back(pool_json(pool, facts));
     json["tables"] = Json::array();
     for (const auto& usage : snapshot.usage) {
-        const auto used = facts && usage.table == "pins" ? facts->pins.used() : usage.used;
+        // Pins are counted by lbd's scans alone.
+        const bool counted = facts && facts->pins.scans > 0;
+        const auto used = usage.table != "pins" ? Json(usage.used) : counted ? Json(facts->pins.used()) : Json();
         json["tables"].push_back({{"table", usage.table}, {"used", used}, {"size", usage.size}});
     }
     json["tables_bytes"] = tables.bytes();

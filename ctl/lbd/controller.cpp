@@ -396,7 +396,35 @@ void Controller::wait_for_ha() {
 std::vector<std::string> Controller::log_role() {
     auto lines = ha_->take_changes();
     for (const auto& line : lines) spdlog::warn("role: {}", line);
+    follow_idle();
     return lines;
+}
+
+// Those that are used by VIPs of groups alone whose active node is another: one that is heard, or that another program
+// knows of. A node that has just been started, and hears nobody, may be the one that has the connections.
+std::set<std::uint32_t> Controller::pools_of_others() const {
+    std::set<IpAddress> elsewhere;
+    const auto now = std::chrono::steady_clock::now();
+    const auto statuses = ha_->status();
+    for (std::size_t i = 0; i < statuses.size(); ++i) {
+        const auto& peer = statuses[i].peer;
+        const bool heard = peer && now - peer->at < 3 * std::chrono::milliseconds(peer->interval);
+        const auto until = tables::load_word(tables_->roles()[statuses[i].vrid].active_until_ns);
+        if (ha::role_word(now) >= until && (heard || statuses[i].external))
+            elsewhere.insert(ha_->groups()[i].vips.begin(), ha_->groups()[i].vips.end());
+    }
+    std::set<std::string_view> theirs, ours;
+    for (const auto& service : plan_.desired.services)
+        (elsewhere.contains(service.vip) ? theirs : ours).insert(service.pool);
+    std::set<std::uint32_t> pools;
+    for (const auto pool : theirs)
+        if (const auto id = ours.contains(pool) ? std::nullopt : writer_->find_pool(pool)) pools.insert(*id);
+    return pools;
+}
+
+void Controller::follow_idle() {
+    if (!published_) return;
+    if (auto set = transitions_->set_idle(pools_of_others()); !set) spdlog::error("{}", set.error().message);
 }
 
 // ---- Routes that announce VIPs ----
@@ -1138,7 +1166,34 @@ std::vector<std::string> Controller::reload_refusals(const config::Config& next)
 }
 
 Controller::Difference Controller::compare(std::string_view text, std::string_view file_name) const {
-    return foresee(text, file_name, Leavers::kDrain).difference;
+    return look_ahead(text, file_name, Leavers::kDrain).difference;
+}
+
+Controller::Prospect Controller::look_ahead(std::string_view text, std::string_view file_name, Leavers leavers) const {
+    Prospect prospect;
+    auto parsed = config::parse_config(text, file_name);
+    prospect.difference.errors = std::move(parsed.diagnostics);
+    if (!parsed.config) return prospect;
+    auto& next = *parsed.config;
+    prospect.difference.restart = reload_refusals(next);
+    prospect.difference.changes = config::diff_settings(config_, next);
+    const auto snapshot = tables::take_snapshot(*tables_);
+    plan::keep_tables(next, snapshot);
+    if (leavers == Leavers::kDrain) plan::keep_leaving(next, snapshot, config_);
+    auto state = state_;
+    drop_stale(state, next);
+    auto vitals = vitals_;
+    plan::HealthView health;
+    const auto now = std::chrono::steady_clock::now();
+    for (const auto& pool : next.pools) {
+        auto& backends = health[pool.name] = vitals.look(pool, pool_health(pool, *monitor_), now);
+        // Of what is yet to come the best is expected.
+        for (auto& [name, backend] : backends)
+            if (backend.verdict == plan::Verdict::kUnknown) backend.verdict = plan::Verdict::kUp;
+    }
+    prospect.plan = plan::make_plan(next, node_view(), health, state.overrides, state.tiers);
+    for (auto& line : plan::diff_plan(plan_, *prospect.plan)) prospect.difference.changes.push_back(std::move(line));
+    return prospect;
 }
 
 namespace {
@@ -1172,47 +1227,28 @@ void add_cut_pools(const tables::DesiredPool& before, const tables::DesiredPool&
 }  // namespace
 
 Controller::Outlook Controller::foresee(std::string_view text, std::string_view file_name, Leavers leavers) const {
-    Outlook outlook;
-    auto parsed = config::parse_config(text, file_name);
-    outlook.difference.errors = std::move(parsed.diagnostics);
-    if (!parsed.config) return outlook;
-    auto& next = *parsed.config;
-    outlook.difference.restart = reload_refusals(next);
-    outlook.difference.changes = config::diff_settings(config_, next);
-    const auto snapshot = tables::take_snapshot(*tables_);
-    plan::keep_tables(next, snapshot);
-    if (leavers == Leavers::kDrain) plan::keep_leaving(next, snapshot, config_);
-    auto state = state_;
-    drop_stale(state, next);
-    auto vitals = vitals_;
-    plan::HealthView health;
-    const auto now = std::chrono::steady_clock::now();
-    for (const auto& pool : next.pools) {
-        auto& backends = health[pool.name] = vitals.look(pool, pool_health(pool, *monitor_), now);
-        // Of what is yet to come the best is expected.
-        for (auto& [name, backend] : backends)
-            if (backend.verdict == plan::Verdict::kUnknown) backend.verdict = plan::Verdict::kUp;
-    }
-    const auto planned = plan::make_plan(next, node_view(), health, state.overrides, state.tiers);
-    for (auto& line : plan::diff_plan(plan_, planned)) outlook.difference.changes.push_back(std::move(line));
+    auto prospect = look_ahead(text, file_name, leavers);
+    Outlook outlook{std::move(prospect.difference), {}, {}};
+    if (!prospect.plan) return outlook;
+    const auto& planned = *prospect.plan;
     add_cut_services(plan_, planned, outlook.cut);
     std::map<std::string_view, std::size_t> positions;
     for (std::size_t i = 0; i < plan_.decisions.size(); ++i) positions.emplace(plan_.decisions[i].pool, i);
     for (std::size_t i = 0; i < planned.decisions.size(); ++i) {
-        const auto slots = planned.desired.pools[i].slots;
+        const auto& decision = planned.decisions[i];
         auto& pool = outlook.pools.emplace_back();
-        pool.name = planned.decisions[i].pool;
-        pool.slots = slots;
-        pool.moved = decisions_->slots_moved(planned.decisions[i], slots);
-        if (const auto known = positions.find(pool.name); known != positions.end()) {
-            add_cut_pools(plan_.desired.pools[known->second], planned.desired.pools[i], outlook.cut);
-            for (const auto& backend : plan_.decisions[known->second].backends)
-                if (const auto* kept = plan::find_backend(planned.decisions[i], backend.name); !kept || kept->leaving)
-                    pool.leave.push_back(backend.name);
+        pool.name = decision.pool;
+        pool.slots = planned.desired.pools[i].slots;
+        pool.moved = decisions_->slots_moved(decision, pool.slots);
+        const auto known = positions.find(pool.name);
+        if (known == positions.end()) continue;
+        add_cut_pools(plan_.desired.pools[known->second], planned.desired.pools[i], outlook.cut);
+        for (const auto& backend : plan_.decisions[known->second].backends) {
+            if (const auto* kept = plan::find_backend(decision, backend.name); kept && !kept->leaving) continue;
+            pool.leave.push_back(backend.name);
+            if (leavers == Leavers::kCut)
+                outlook.cut.push_back("pool " + pool.name + ": backend " + backend.name + " is removed at once");
         }
-        if (leavers == Leavers::kCut)
-            for (const auto& name : pool.leave)
-                outlook.cut.push_back("pool " + pool.name + ": backend " + name + " is removed at once");
     }
     return outlook;
 }

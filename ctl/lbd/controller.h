@@ -160,6 +160,8 @@ class Controller {
     Result<void> check_takeover(const std::string& group, const std::string& to) const;
     void wait_for_ha();
     std::vector<std::string> log_role();
+    std::set<std::uint32_t> pools_of_others() const;
+    void follow_idle();
 
     void own_routes();
     bool all_attached() const;
@@ -210,6 +212,12 @@ class Controller {
     void update_pools_of(const IpAddress& address);
     void update_pool(std::size_t position);
     Result<std::pair<std::string, std::string>> find_backend(const std::string& pool, const std::string& backend) const;
+    // A config as it would be applied, and what it changes; without a plan the file has errors.
+    struct Prospect {
+        Difference difference;
+        std::optional<plan::Plan> plan = std::nullopt;
+    };
+    Prospect look_ahead(std::string_view text, std::string_view file_name, Leavers leavers) const;
     ChangeResult override_changed(const std::string& pool);
     std::vector<std::string> reload_refusals(const config::Config& next) const;
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ctl/lbd/transitions.h"
 
-#include <time.h>
-
 #include <algorithm>
+#include <chrono>
+#include <utility>
 
 namespace fairlead {
 namespace {
@@ -13,10 +13,10 @@ constexpr std::uint32_t kStepsAScan = 64;
 constexpr std::uint32_t kFewestBuckets = 1024;
 constexpr std::uint32_t kMostBuckets = 1U << 16;
 
-std::uint64_t now_ns(clockid_t id) {
-    timespec now{};
-    clock_gettime(id, &now);
-    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
+// CLOCK_MONOTONIC.
+std::uint64_t now_ns() {
+    return static_cast<std::uint64_t>(
+        std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count());
 }
 
 std::uint32_t waiting_for_graces(const plan::SlotTransitions& transitions) {
@@ -33,9 +33,7 @@ std::uint64_t key_of(std::uint32_t pool, std::uint16_t backend) { return std::ui
 Transitions::Transitions(tables::TableWriter& writer, std::unique_ptr<tables::GracePeriod> grace, bool settle_at_once)
     : writer_(writer), graces_(std::move(grace)), scan_(writer.tables()), settle_at_once_(settle_at_once) {}
 
-plan::TransitionClock Transitions::clock() const {
-    return {now_ns(CLOCK_MONOTONIC), graces_.turns(), {scan_.begun(), scan_.done()}};
-}
+plan::TransitionClock Transitions::clock() const { return {now_ns(), graces_.turns(), {scan_.begun(), scan_.done()}}; }
 
 // Datagrams without a pin are an old flow's for the learning time: new ones go to the previous owner meanwhile, which for a
 // whole hour would be no drain.
@@ -48,7 +46,16 @@ plan::TransitionTimes Transitions::times(std::uint32_t pool) const {
 plan::SlotsView Transitions::view_of(std::uint32_t id, Pool& pool) {
     const auto slots = writer_.slots_of(id);
     pool.dead = writer_.dead_backends(id);
-    return {slots.words, slots.stamps, pool.dead};
+    return {slots.words, slots.stamps, pool.dead, idle_.contains(id)};
+}
+
+Result<void> Transitions::set_idle(const std::set<std::uint32_t>& pools) {
+    const auto before = std::exchange(idle_, pools);
+    for (const auto id : pools) {
+        if (before.contains(id)) continue;
+        if (auto forgot = retarget(id); !forgot) return forgot;
+    }
+    return {};
 }
 
 Transitions::Pool& Transitions::adopt(std::uint32_t id) {
@@ -59,7 +66,7 @@ Transitions::Pool& Transitions::adopt(std::uint32_t id) {
         return found->second;
     }
     auto dead = writer_.dead_backends(id);
-    const plan::SlotsView view{slots.words, slots.stamps, dead};
+    const plan::SlotsView view{slots.words, slots.stamps, dead, idle_.contains(id)};
     Pool pool{slots.base, static_cast<std::uint32_t>(slots.words.size()), {times(id), view, clock()}, std::move(dead)};
     return pools_.insert_or_assign(id, std::move(pool)).first->second;
 }
@@ -135,7 +142,7 @@ void Transitions::request_graces() {
 
 void Transitions::step() {
     const auto buckets = std::clamp(scan_.buckets() / kStepsAScan, kFewestBuckets, kMostBuckets);
-    scan_.run(buckets, now_ns(CLOCK_MONOTONIC_COARSE));
+    scan_.run(buckets, now_ns());
     {
         const auto held = graces_.hold();
         advance(clock());

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -34,6 +35,11 @@ class Transitions {
     // Goes on with every slot that is in transition, as a new controller finds them, and forgets pools that are gone. To
     // be called after TableWriter::apply().
     void follow_tables();
+
+    // Pools whose connections another node has. Those were begun at the owners that it had, which settled slots of equal
+    // views have too; what slots here were on their way from is of no use to them. So previous owners are forgotten at
+    // once, while pins are followed as ever. Error: of TableWriter.
+    Result<void> set_idle(const std::set<std::uint32_t>& pools);
 
     // Makes `owners` the owners of a pool's slots; to be called with the backends' states stored, whenever one of those
     // changes.
@@ -94,8 +100,9 @@ class Transitions {
     std::unordered_map<std::uint32_t, Pool> pools_;         // by id
     std::unordered_map<std::uint64_t, Released> released_;  // by pool id and local index
     std::vector<tables::SlotChange> changes_;               // of one call, kept for its room
-    std::uint32_t next_pool_ = 0;                           // where the last step ended
-    std::uint64_t drawn_ = 0;                               // the latest ticket
+    std::set<std::uint32_t> idle_;
+    std::uint32_t next_pool_ = 0;  // where the last step ended
+    std::uint64_t drawn_ = 0;      // the latest ticket
     bool settle_at_once_;
 };
 

@@ -65,7 +65,7 @@ void SlotTransitions::await(Record& record, SlotPhase phase, const Turns& turns)
 
 bool SlotTransitions::previous_is_void(const SlotsView& slots, std::uint32_t word) const {
     const auto previous = FL_SLOT_PREVIOUS(word);
-    return previous >= slots.dead.size() || slots.dead[previous];
+    return slots.idle || previous >= slots.dead.size() || slots.dead[previous];
 }
 
 // P := O. The owner's pins stay until every engine has seen it.

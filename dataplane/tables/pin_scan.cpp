@@ -32,9 +32,9 @@ void PinScan::look_at(fl_engine& engine, fl_pin_bucket& bucket, std::uint32_t no
     }
 }
 
-void PinScan::run(std::uint32_t buckets, std::uint64_t now_coarse_ns) {
+void PinScan::run(std::uint32_t buckets, std::uint64_t now_ns) {
     auto engine = tables_.engine();
-    engine.now_ns = engine.now_coarse_ns = now_coarse_ns;
+    engine.now_ns = engine.now_coarse_ns = now_ns;
     const auto now = fl_pin_now(&engine);
     const auto pins = tables_.pins();
     if (next_ == 0 && buckets > 0) begin();

@@ -27,9 +27,9 @@ class PinScan {
     // `tables` must outlive it and not move.
     explicit PinScan(Tables& tables);
 
-    // Goes on, up to the end of the table, by at most `buckets`. `now_coarse_ns`: CLOCK_MONOTONIC_COARSE, not older than
-    // two minutes.
-    void run(std::uint32_t buckets, std::uint64_t now_coarse_ns);
+    // Goes on, up to the end of the table, by at most `buckets`. `now_ns`: CLOCK_MONOTONIC, coarse or not, not older than two
+    // minutes.
+    void run(std::uint32_t buckets, std::uint64_t now_ns);
 
     // Complete scans begun and ended since this object was made; differ by one in the middle of a scan.
     std::uint64_t begun() const { return begun_; }

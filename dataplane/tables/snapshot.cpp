@@ -143,15 +143,13 @@ void read_usage(const Tables& tables, Snapshot& into) {
     }
     std::uint64_t nexthops = 0;
     for (const auto& nexthop : tables.nexthops()) nexthops += load_word(nexthop.word) != 0;
-    // Who has a scan of all pins at hand fills this in: they may be 2^26, and most looks are not for them.
-    constexpr std::uint64_t kPins = 0;
     into.usage = {{"vips", into.vips.size(), l.vips - 1U},
                   {"services", into.services.size(), l.services - 1U},
                   {"pools", into.pools.size(), l.pools - 1U},
                   {"backends", backends, l.backends},
                   {"slots", slots, l.slots},
                   {"nexthops", nexthops, l.nexthops - 1U},
-                  {"pins", kPins, l.pins}};
+                  {"pins", 0, l.pins}};
 }
 }  // namespace
 

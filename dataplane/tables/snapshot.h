@@ -72,7 +72,7 @@ struct PoolStatus {
 
 struct TableUsage {
     std::string table;
-    std::uint64_t used = 0;
+    std::uint64_t used = 0;  // of pins always 0: they may be 2^26, and are counted by PinScan
     std::uint64_t size = 0;
 };
 

@@ -85,6 +85,18 @@ TEST_F(TransitionsTest, ADeadPreviousOwnerIsForgottenAtOnce) {
     EXPECT_EQ(word(), FL_SLOT_WORD(1, 1, 1, 1));
 }
 
+TEST_F(TransitionsTest, WhileAnotherNodeHasTheConnectionsNobodyWasTheOwnerBefore) {
+    retarget(1);
+    ASSERT_TRUE(transitions_->set_idle({pool_}));
+    EXPECT_EQ(word(), FL_SLOT_WORD(1, 1, 1, 1)) << "forgotten, and pins are followed yet";
+    retarget(2);
+    EXPECT_EQ(word(), FL_SLOT_WORD(2, 2, 1, 1)) << "by a change meanwhile, too";
+    ASSERT_TRUE(transitions_->set_idle({}));
+    EXPECT_EQ(word(), FL_SLOT_WORD(2, 2, 1, 1));
+    retarget(3);
+    EXPECT_EQ(FL_SLOT_PREVIOUS(word()), 2U) << "and from then on connections are this node's";
+}
+
 TEST_F(TransitionsTest, ARestartedControllerGoesOnWithThem) {
     retarget(1);
     restart();
