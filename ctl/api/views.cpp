@@ -46,10 +46,7 @@ struct RoleState {
 
 // By number.
 std::map<std::uint32_t, RoleState> role_states(const tables::Snapshot& snapshot) {
-    timespec now{};
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    const auto now_ns =
-        static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
+    const auto now_ns = tables::monotonic_ns();
     std::map<std::uint32_t, RoleState> states;
     for (const auto& vip : snapshot.vips) {
         auto& state = states[vip.role];
@@ -488,22 +485,6 @@ std::string_view to_string(fl_backend_state state) {
         default:
             return "unknown";
     }
-}
-
-std::string_view to_string(fl_forward forward) {
-    switch (forward) {
-        case FL_FORWARD_L2DSR:
-            return "l2dsr";
-        case FL_FORWARD_IPIP:
-            return "ipip";
-        case FL_FORWARD_LOCAL:
-            return "local";
-        case FL_FORWARD_GUE:
-            return "gue";
-        case FL_FORWARD_NAT:
-            return "nat";
-    }
-    return "unknown";
 }
 
 std::string_view to_string(fl_engine_kind engine) {

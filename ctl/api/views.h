@@ -167,7 +167,7 @@ Json counters_view(const tables::Snapshot& snapshot, const ControllerFacts* fact
 std::string rfc3339(WallTime time);
 std::string rfc3339_ns(std::uint64_t ns);  // since the epoch, as the tables hold it
 std::string_view to_string(fl_backend_state state);
-std::string_view to_string(fl_forward forward);
+using tables::to_string;  // of a way of forwarding
 std::string_view to_string(fl_engine_kind engine);
 
 struct ReasonText {

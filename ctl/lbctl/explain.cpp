@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ctl/lbctl/explain.h"
 
-#include <ctime>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -13,12 +12,6 @@ namespace fairlead::lbctl {
 namespace {
 using Json = nlohmann::ordered_json;
 constexpr std::size_t kRoom = 128;  // before and behind the packet: more than any encapsulation takes
-
-std::uint64_t monotonic_ns() {
-    timespec now{};
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
-}
 
 std::string address_text(const union fl_address& address) {
     IpAddress::Bytes bytes;
@@ -135,7 +128,7 @@ void add_vip(Json& json, std::uint32_t id, const tables::Snapshot& snapshot) {
     for (const auto& vip : snapshot.vips) {
         if (vip.id != id) continue;
         json["vip"] = vip.address.to_string();
-        json["active"] = monotonic_ns() < vip.active_until_ns;
+        json["active"] = tables::monotonic_ns() < vip.active_until_ns;
     }
 }
 
@@ -180,7 +173,7 @@ struct Trial {
         engine.memory = &memory;
         engine.only_looks = 1;
         engine.ingress_port = 1;
-        engine.now_ns = engine.now_coarse_ns = monotonic_ns();
+        engine.now_ns = engine.now_coarse_ns = tables::monotonic_ns();
         engine.headroom = engine.tailroom = kRoom;
         std::copy(bytes.begin(), bytes.end(), room.begin() + kRoom);
         packet = {room.data() + kRoom, room.data() + kRoom + bytes.size()};

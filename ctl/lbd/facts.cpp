@@ -79,7 +79,7 @@ void add_backends(const Controller& controller, const tables::Snapshot& snapshot
 std::map<std::string, api::PoolTransitionFacts> transition_facts(const Controller& controller) {
     using enum plan::SlotPhase;
     std::map<std::string, api::PoolTransitionFacts> facts;
-    const auto now = std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
+    const auto now = tables::monotonic_ns();
     for (const auto& pool : controller.config().pools) {
         const auto id = controller.writer().find_pool(pool.name);
         const auto view = id ? controller.transitions().view(*id) : Transitions::PoolView{};
@@ -90,7 +90,7 @@ std::map<std::string, api::PoolTransitionFacts> transition_facts(const Controlle
         pool_facts.connections = sum(kConnections, kLastConnections);
         pool_facts.pins = sum(kPins);
         pool_facts.scan = sum(kGrace, kScan, kLastGrace);
-        pool_facts.oldest_s = static_cast<double>(now - static_cast<std::int64_t>(view.oldest_ns)) / 1e9;
+        pool_facts.oldest_s = static_cast<double>(now - view.oldest_ns) / 1e9;
     }
     return facts;
 }

@@ -2,7 +2,6 @@
 #include "ctl/lbd/transitions.h"
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
 namespace fairlead {
@@ -12,12 +11,6 @@ constexpr std::uint32_t kSlotsAStep = 1U << 18;
 constexpr std::uint32_t kStepsAScan = 64;
 constexpr std::uint32_t kFewestBuckets = 1024;
 constexpr std::uint32_t kMostBuckets = 1U << 16;
-
-// CLOCK_MONOTONIC.
-std::uint64_t now_ns() {
-    return static_cast<std::uint64_t>(
-        std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count());
-}
 
 std::uint32_t waiting_for_graces(const plan::SlotTransitions& transitions) {
     using enum plan::SlotPhase;
@@ -33,7 +26,9 @@ std::uint64_t key_of(std::uint32_t pool, std::uint16_t backend) { return std::ui
 Transitions::Transitions(tables::TableWriter& writer, std::unique_ptr<tables::GracePeriod> grace, bool settle_at_once)
     : writer_(writer), graces_(std::move(grace)), scan_(writer.tables()), settle_at_once_(settle_at_once) {}
 
-plan::TransitionClock Transitions::clock() const { return {now_ns(), graces_.turns(), {scan_.begun(), scan_.done()}}; }
+plan::TransitionClock Transitions::clock() const {
+    return {tables::monotonic_ns(), graces_.turns(), {scan_.begun(), scan_.done()}};
+}
 
 // Datagrams without a pin are an old flow's for the learning time: new ones go to the previous owner meanwhile, which for a
 // whole hour would be no drain.
@@ -142,7 +137,7 @@ void Transitions::request_graces() {
 
 void Transitions::step() {
     const auto buckets = std::clamp(scan_.buckets() / kStepsAScan, kFewestBuckets, kMostBuckets);
-    scan_.run(buckets, now_ns());
+    scan_.run(buckets, tables::monotonic_ns());
     {
         const auto held = graces_.hold();
         advance(clock());

@@ -20,22 +20,6 @@ void add_change(Lines& lines, const std::string& subject, const std::string& wha
     }
 }
 
-std::string_view forward_name(fl_forward forward) {
-    switch (forward) {
-        case FL_FORWARD_L2DSR:
-            return "l2dsr";
-        case FL_FORWARD_IPIP:
-            return "ipip";
-        case FL_FORWARD_LOCAL:
-            return "local";
-        case FL_FORWARD_GUE:
-            return "gue";
-        case FL_FORWARD_NAT:
-            return "nat";
-    }
-    return "unknown";
-}
-
 std::string_view all_down_name(config::AllDown all_down) {
     switch (all_down) {
         case config::AllDown::kReset:
@@ -124,8 +108,8 @@ void diff_backends(Lines& lines, const PoolPart& before, const PoolPart& after) 
             lines.push_back(subject + (leaves(after, now) ? " removed, drains first" : " is in the config again"));
         }
         add_change(lines, subject, "address", old.address.to_string(), now.address.to_string());
-        add_change(lines, subject, "forward", std::string(forward_name(old.forward)),
-                   std::string(forward_name(now.forward)));
+        add_change(lines, subject, "forward", std::string(tables::to_string(old.forward)),
+                   std::string(tables::to_string(now.forward)));
         add_change(lines, subject, "gue_port", std::to_string(old.gue_port), std::to_string(now.gue_port));
         add_change(lines, subject, "tier", std::to_string(old.tier), std::to_string(now.tier));
         diff_decided(lines, subject, *before.decisions.at(old.name), *after.decisions.at(now.name));

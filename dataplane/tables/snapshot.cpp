@@ -153,6 +153,22 @@ void read_usage(const Tables& tables, Snapshot& into) {
 }
 }  // namespace
 
+std::string_view to_string(fl_forward forward) {
+    switch (forward) {
+        case FL_FORWARD_L2DSR:
+            return "l2dsr";
+        case FL_FORWARD_IPIP:
+            return "ipip";
+        case FL_FORWARD_LOCAL:
+            return "local";
+        case FL_FORWARD_GUE:
+            return "gue";
+        case FL_FORWARD_NAT:
+            return "nat";
+    }
+    return "unknown";
+}
+
 const PoolStatus* Snapshot::find_pool(std::string_view name) const {
     const auto found = std::ranges::lower_bound(pools, name, {}, &PoolStatus::name);
     return found == pools.end() || found->name != name ? nullptr : &*found;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "dataplane/tables/address.h"
@@ -100,6 +101,8 @@ struct Snapshot {
 
     const PoolStatus* find_pool(std::string_view name) const;
 };
+
+std::string_view to_string(fl_forward forward);  // as the config has it: "l2dsr"
 
 // Reads again if names changed meanwhile; after several tries what was read last is returned.
 Snapshot take_snapshot(const Tables& tables);

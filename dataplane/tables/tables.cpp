@@ -12,6 +12,7 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <ctime>
 #include <string>
 #include <utility>
@@ -178,6 +179,11 @@ std::uint64_t realtime_ns() {
 }
 
 }  // namespace
+
+std::uint64_t monotonic_ns() {
+    return static_cast<std::uint64_t>(
+        std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count());
+}
 
 struct Tables::State {
     fl_memory memory{};

@@ -102,6 +102,9 @@ class Tables {
     std::unique_ptr<State> state_;
 };
 
+// CLOCK_MONOTONIC now, in the unit of the tables' times.
+std::uint64_t monotonic_ns();
+
 // Word access to tables that others read or write meanwhile.
 template <typename T>
 T load_word(const T& word) {

@@ -97,13 +97,7 @@ class MovingPool {
         return decision.action == FL_ACTION_FORWARD ? static_cast<int>(decision.backend_index - first_) : kNobody;
     }
 
-    std::uint64_t events(fl_event event) const {
-        const fl_limits& limits = tables_->limits();
-        std::uint64_t sum = 0;
-        for (std::size_t at = event; at < tables_->counters().size(); at += FL_COUNTER_STRIDE(&limits))
-            sum += tables_->counters()[at].packets;
-        return sum;
-    }
+    std::uint64_t events(fl_event event) const { return tables::CounterReader(*tables_).event(event); }
 
   private:
     static fl_limits limits(const MovingPoolShape& shape) {

@@ -87,13 +87,7 @@ class Transition : public Steer {
             if (stamp.*which) return true;
         return false;
     }
-    std::uint64_t events(fl_event event) const {
-        const fl_limits& limits = tables_->limits();
-        std::uint64_t sum = 0;
-        for (std::size_t at = event; at < tables_->counters().size(); at += FL_COUNTER_STRIDE(&limits))
-            sum += tables_->counters()[at].packets;
-        return sum;
-    }
+    std::uint64_t events(fl_event event) const { return tables::CounterReader(*tables_).event(event); }
 
     std::uint32_t pool_ = 0, pool_flags_ = 0;
     std::array<std::uint32_t, 3> hops_{};
