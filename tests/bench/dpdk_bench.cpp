@@ -287,12 +287,13 @@ double median(std::vector<double> values) {
     return values[values.size() / 2];
 }
 
-int measure(int rounds, double seconds) {
+int measure(int rounds, double seconds, const std::string& only) {
     auto tables = BenchTables::create();
     if (!tables) return std::cerr << tables.error().message << '\n', 1;
     const std::array moving{syn4(kVipMoving), packet4(kVipMoving)};
     (*tables)->pin(moving, kMillionFlows + 1, set_flow);
     auto all = cases();
+    std::erase_if(all, [&](const Case& c) { return !only.empty() && c.name != only; });
     Bench bench(**tables, seconds);
     for (int round = 0; round < rounds; ++round)
         for (Case& c : all)
@@ -315,8 +316,10 @@ int main(int argc, char** argv) {
     int rounds = 15;
     double seconds = 0.2;
     bool huge_pages = false;
+    std::string only;
     app.add_option("--rounds", rounds)->check(CLI::Range(3, 1000));
     app.add_option("--seconds", seconds, "of each case in each round")->check(CLI::Range(0.01, 10.0));
+    app.add_option("--case", only, "this one alone, for a profiler");
     app.add_flag("--huge-pages", huge_pages, "64 MiB of them; else ordinary memory");
     CLI11_PARSE(app, argc, argv);
     std::vector<std::string> words{"--no-pci",
@@ -331,7 +334,7 @@ int main(int argc, char** argv) {
     if (!huge_pages) words.push_back("--file-prefix=fairlead-bench-" + std::to_string(getpid()));
     try {
         const fairlead::test::Eal eal(words);
-        return fairlead::bench::measure(rounds, seconds);
+        return fairlead::bench::measure(rounds, seconds, only);
     } catch (const std::exception& error) {
         std::cerr << error.what() << '\n';
         return 1;
