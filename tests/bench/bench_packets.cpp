@@ -13,8 +13,9 @@ namespace {
 
 template <typename T>
 void append(Frame& frame, const T& header) {
-    const auto* bytes = reinterpret_cast<const std::uint8_t*>(&header);
-    frame.insert(frame.end(), bytes, bytes + sizeof(header));
+    const std::size_t at = frame.size();
+    frame.resize(at + sizeof(header));
+    std::memcpy(frame.data() + at, &header, sizeof(header));
 }
 
 Frame ethernet(std::uint16_t type) {
