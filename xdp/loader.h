@@ -4,6 +4,7 @@
 //
 //   FOLDER/links/IFNAME     the bpf_link: as long as it is pinned, the program stays attached
 //   FOLDER/programs/IFNAME  the program
+//   FOLDER/exceptions/IFNAME  XSKMAP: receive queue -> socket of lb-dpdk, which puts it there
 //   FOLDER/devices          DEVMAP: port number -> interface
 //   FOLDER/devices-whole    the same for programs that take frames of several buffers: the kernel lets a DEVMAP serve
 //                           one kind of program only
@@ -35,6 +36,7 @@ struct PortSpec {
     std::uint32_t number = 1;  // index in the ports table, from 1
     std::string ifname;
     ProgramKind program = ProgramKind::kSteer;
+    Steering steering = Steering::kHere;
 };
 
 struct Attachment {
@@ -44,6 +46,7 @@ struct Attachment {
     fl_engine_kind mode = FL_ENGINE_NONE;  // FL_ENGINE_XDP_NATIVE or _GENERIC
     std::string reason;                    // why the mode is generic although native was not ruled out; "" otherwise
     Frames frames = Frames::kLinear;       // as FL_PORT_FRAMES of the port says it too
+    Steering steering = Steering::kHere;   // as FL_PORT_FEED does
     bool adopted = false;                  // the program was replaced under a link that was there; no packet was lost
     std::uint32_t link_id = 0;
     ProgramInfo program;
@@ -59,8 +62,8 @@ struct Attachment {
 // In the driver, frames of several buffers come whole where driver and kernel offer it; else the same program is attached
 // without them, and the MTU is limited to what the driver puts into one buffer.
 // Receive offloads that hide the wire are switched off (xdp/offloads.h). tables.ports()[number] gets name, ifindex,
-// mode, FL_PORT_FRAMES and saved_features, the last before anything is switched off, a way if it has none, and meta.engine
-// the mode; MAC, MTU and way are the caller's (TableWriter::set_port, which must be given what stands there of the rest). On an error the interface is as it
+// mode, FL_PORT_FRAMES, FL_PORT_FEED and saved_features, the last before anything is switched off, a way if it has none, and meta.engine
+// the mode, or FL_ENGINE_DPDK where lb-dpdk steers; MAC, MTU and way are the caller's (TableWriter::set_port, which must be given what stands there of the rest). On an error the interface is as it
 // was before.
 Result<Attachment> attach(tables::Tables& tables, const std::filesystem::path& folder, const PortSpec& port, Mode mode);
 
@@ -91,6 +94,9 @@ enum class TablesAfter { kKeep, kRemove };
 // Detaches every interface and removes what attach() pinned; goes on after a failure and returns the first. With
 // kRemove the tables go too.
 Result<std::vector<Detached>> detach_all(const std::filesystem::path& folder, TablesAfter tables_after);
+
+// Where the XSKMAP of an interface is pinned, for as long as the program is attached there.
+std::filesystem::path exceptions_path(const std::filesystem::path& folder, const std::string& ifname);
 
 // A name as it is pinned.
 std::string pin_name(const std::string& name);

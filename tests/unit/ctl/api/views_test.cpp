@@ -79,7 +79,7 @@ TEST(Views, StatusHasTheDocumentedKeys) {
         const auto json = status(world, known);
         EXPECT_EQ(keys_of(json),
                   (Keys{"instance", "node", "version", "controller", "config", "role", "nodes", "announce", "serving",
-                        "ports", "ways", "pools", "tables", "tables_bytes", "hash_key_id"}));
+                        "lb_dpdk", "ports", "ways", "pools", "tables", "tables_bytes", "hash_key_id"}));
         EXPECT_EQ(keys_of(json["controller"]), (Keys{"running", "state", "pid", "since", "last_seen"}));
         EXPECT_EQ(keys_of(json["role"]), (Keys{"active", "reason", "since", "priority", "peer", "groups"}));
         EXPECT_EQ(keys_of(json["serving"]), (Keys{"vips", "services", "all_down"}));
@@ -459,9 +459,9 @@ TEST(Views, CountersListEveryReasonOnce) {
     const auto f = facts();
     for (const auto* known : {&f, static_cast<const ControllerFacts*>(nullptr)}) {
         const auto json = counters(world, known);
-        EXPECT_EQ(keys_of(json), (Keys{"passed", "answered", "dropped", "all_down"}));
+        EXPECT_EQ(keys_of(json), (Keys{"passed", "answered", "dropped", "handed", "all_down"}));
         std::set<std::string> names;
-        for (const auto* group : {"passed", "answered", "dropped"})
+        for (const auto* group : {"passed", "answered", "dropped", "handed"})
             for (const auto& row : json[group]) {
                 EXPECT_EQ(keys_of(row), (Keys{"reason", "help", "packets", "bytes"}));
                 EXPECT_TRUE(names.insert(row["reason"].get<std::string>()).second) << row["reason"];
