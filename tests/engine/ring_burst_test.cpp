@@ -25,6 +25,7 @@
 #include <utility>
 #include <vector>
 
+#include "dataplane/engine/ethdev_port.h"
 #include "dataplane/tables/counters.h"
 #include "dataplane/tables/writer.h"
 
@@ -264,7 +265,7 @@ class RingPorts {
         rte_mempool_free(pool_);
     }
 
-    std::span<const std::uint16_t> ethdev() const { return ethdev_; }
+    std::span<PacketPort* const> ports() const { return pointers_; }
     unsigned buffers_in_use() const { return rte_mempool_in_use_count(pool_); }
 
     // As a driver delivers it, at an even address. `headroom` less than an outer header needs makes encapsulation fail.
@@ -298,6 +299,8 @@ class RingPorts {
         const int made = rte_eth_from_rings(name.c_str(), &inward_[port], 1, &outward_[port], 1, 0);
         if (made < 0) throw std::runtime_error(name + ": " + rte_strerror(rte_errno));
         ethdev_[port] = static_cast<std::uint16_t>(made);
+        ports_[port] = EthdevPort::running(ethdev_[port]);
+        pointers_[port] = ports_[port].get();
         const rte_eth_conf settings{};
         if (rte_eth_dev_configure(ethdev_[port], 1, 1, &settings) != 0 ||
             rte_eth_rx_queue_setup(ethdev_[port], 0, kRingSize, 0, nullptr, pool_) != 0 ||
@@ -309,7 +312,9 @@ class RingPorts {
     rte_mempool* pool_ = nullptr;
     rte_ring* inward_[3] = {};
     rte_ring* outward_[3] = {};
-    std::uint16_t ethdev_[3] = {RTE_MAX_ETHPORTS, RTE_MAX_ETHPORTS, RTE_MAX_ETHPORTS};
+    std::uint16_t ethdev_[3] = {};
+    std::unique_ptr<PacketPort> ports_[3];
+    PacketPort* pointers_[3] = {};
 };
 
 class RingBurst : public ::testing::Test {
@@ -351,7 +356,7 @@ class RingBurst : public ::testing::Test {
 
     Node node_;
     RingPorts ports_;
-    BurstWorker worker_{node_.tables(), node_.join(), ports_.ethdev()};
+    BurstWorker worker_{node_.tables(), node_.join(), ports_.ports()};
     std::vector<Frame> passed_;
 };
 
