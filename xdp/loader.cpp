@@ -449,12 +449,6 @@ Result<void> finish(const Job& job) {
 
 }  // namespace
 
-std::string pin_name(const std::string& name) {
-    std::string pinned = name;
-    std::replace(pinned.begin(), pinned.end(), '.', ':');
-    return pinned;
-}
-
 Result<Attachment> attach(tables::Tables& tables, const fs::path& folder, const PortSpec& port, Mode mode) {
     const std::uint32_t ifindex = ::if_nametoindex(port.ifname.c_str());
     if (auto checked = check_request(tables, port, ifindex); !checked) return tl::unexpected(checked.error());

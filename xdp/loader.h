@@ -92,7 +92,6 @@ enum class TablesAfter { kKeep, kRemove };
 // kRemove the tables go too.
 Result<std::vector<Detached>> detach_all(const std::filesystem::path& folder, TablesAfter tables_after);
 
-// A name as it is pinned.
-std::string pin_name(const std::string& name);
+using tables::pin_name;
 
 }  // namespace fairlead::xdp
