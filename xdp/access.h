@@ -19,6 +19,7 @@ const volatile __u32 fl_config_port;            /* number of the port that this 
 const volatile __u32 fl_config_counter_stride;  /* FL_COUNTER_STRIDE of the tables */
 const volatile __u32 fl_config_counter_backend; /* FL_COUNTER_BACKEND of index 0 */
 const volatile __u32 fl_config_frames;          /* not 0: loaded so that frames of several buffers come (xdp.frags) */
+const volatile __u32 fl_config_exceptions; /* not 0: fl_exceptions is the port's own, and lb-dpdk may listen there */
 
 #define FL_X(name_, type_, count_)                                     \
     FL_INLINE type_ *fl_at_##name_(struct fl_engine *e, __u32 index) { \
@@ -51,6 +52,12 @@ FL_INLINE __u32 fl_counter_index_backend(struct fl_engine *e, __u32 index) {
 FL_INLINE __u32 fl_ingress_port(struct fl_engine *e) {
     (void)e;
     return fl_config_port;
+}
+
+/* A socket of lb-dpdk is bound to the queue that the packet came in by. */
+FL_INLINE int fl_exceptions_taken(struct fl_engine *e) {
+    __u32 queue = e->ctx->rx_queue_index;
+    return fl_config_exceptions && bpf_map_lookup_elem(&fl_exceptions, &queue);
 }
 
 FL_INLINE int fl_only_looks(struct fl_engine *e) {

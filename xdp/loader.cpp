@@ -118,23 +118,30 @@ Result<void> pin_over(int fd, const fs::path& path) {
     return {};
 }
 
-Result<UniqueFd> open_devices(const fs::path& folder, Frames frames, std::uint32_t ports) {
-    const fs::path path = devices_path(folder, frames);
+// A map from numbers to numbers that is pinned at `path`, of at least `entries`; made anew if there is none like that.
+Result<UniqueFd> open_map(const fs::path& path, bpf_map_type type, const char* name, std::uint32_t entries) {
     UniqueFd pinned(bpf_obj_get(path.c_str()));
     if (pinned) {
         bpf_map_info info{};
         std::uint32_t size = sizeof(info);
         if (int error = bpf_obj_get_info_by_fd(pinned.get(), &info, &size))
             return fail_errno("ask about " + path.string(), -error);
-        if (info.type == BPF_MAP_TYPE_DEVMAP && info.max_entries >= ports) return pinned;
+        if (info.type == type && info.max_entries >= entries) return pinned;
     } else if (errno != ENOENT) {
         return fail_errno("open " + path.string(), errno);
     }
-    UniqueFd made(bpf_map_create(BPF_MAP_TYPE_DEVMAP, "fl_devices", sizeof(__u32), sizeof(__u32),
-                                 std::max(ports, kLeastDevices), nullptr));
-    if (!made) return fail_errno("make the map of devices", errno);
+    UniqueFd made(bpf_map_create(type, name, sizeof(__u32), sizeof(__u32), entries, nullptr));
+    if (!made) return fail_errno("make the map " + path.string(), errno);
     if (auto done = pin_over(made.get(), path); !done) return tl::unexpected(done.error());
     return made;
+}
+
+Result<UniqueFd> open_devices(const fs::path& folder, Frames frames, std::uint32_t ports) {
+    return open_map(devices_path(folder, frames), BPF_MAP_TYPE_DEVMAP, "fl_devices", std::max(ports, kLeastDevices));
+}
+
+Result<UniqueFd> open_exceptions(const fs::path& folder, const std::string& ifname) {
+    return open_map(exceptions_path(folder, ifname), BPF_MAP_TYPE_XSKMAP, "fl_exceptions", FL_MAX_QUEUES);
 }
 
 // --- the ports table and the offloads ---
@@ -209,7 +216,10 @@ class Programs {
     Result<Program> load(Frames frames) const {
         auto devices = open_devices(folder_, frames, tables_.limits().ports);
         if (!devices) return tl::unexpected(devices.error());
-        return Program::load(tables_, port_.program, port_.number, devices->get(), frames);
+        auto exceptions = open_exceptions(folder_, port_.ifname);
+        if (!exceptions) return tl::unexpected(exceptions.error());
+        return Program::load(tables_, port_.program, port_.number,
+                             {devices->get(), exceptions->get(), frames, port_.steering});
     }
 
     const tables::Tables& tables_;
@@ -385,6 +395,8 @@ Result<void> follow_new_name(const Job& job) {
         if (on_interface(job.ifindex).program != (*link)->program) continue;
         if (::rename(link_path(job.folder, name).c_str(), link_path(job.folder, job.port.ifname).c_str()))
             return fail_errno("rename the link of " + name, errno);
+        // lb-dpdk finds the map of exceptions by the new name, and begins anew there.
+        if (auto removed = unpin(exceptions_path(job.folder, name)); !removed) return removed;
         return unpin(program_path(job.folder, name));
     }
     return {};
@@ -420,7 +432,7 @@ Result<void> check_request(const tables::Tables& tables, const PortSpec& port, s
 }
 
 Result<void> make_folders(const fs::path& folder) {
-    for (const fs::path& each : {folder / "links", folder / "programs"})
+    for (const fs::path& each : {folder / "links", folder / "programs", folder / "exceptions"})
         if (auto made = make_folder(each); !made) return made;
     return {};
 }
@@ -438,8 +450,10 @@ Result<void> name_device(const Job& job) {
 
 Result<void> finish(const Job& job) {
     tables::store_word(job.entry.mode, static_cast<std::uint32_t>(job.result.mode));
-    tables::store_word(job.entry.flags, std::uint32_t{job.result.frames == Frames::kWhole ? FL_PORT_FRAMES : 0});
-    tables::store_word(job.tables.meta().engine, static_cast<std::uint32_t>(job.result.mode));
+    const bool fed = job.port.steering == Steering::kByDpdk;
+    const std::uint32_t frames = job.result.frames == Frames::kWhole ? FL_PORT_FRAMES : 0;
+    tables::store_word(job.entry.flags, frames | (fed ? FL_PORT_FEED : 0));
+    tables::store_word(job.tables.meta().engine, static_cast<std::uint32_t>(fed ? FL_ENGINE_DPDK : job.result.mode));
     job.result.saved_features = job.entry.saved_features;
     if (auto named = name_device(job); !named) return named;
     const auto program = job.programs.get(job.result.frames);
@@ -535,7 +549,8 @@ Result<Detached> detach(const fs::path& folder, const std::string& ifname) {
     if ((*link)->ifindex)
         if (int error = bpf_link_detach((*link)->fd.get())) return fail_errno("detach from " + ifname, -error);
     if (auto removed = unpin(path); !removed) return tl::unexpected(removed.error());
-    if (auto removed = unpin(program_path(folder, ifname)); !removed) return tl::unexpected(removed.error());
+    for (const fs::path& each : {program_path(folder, ifname), exceptions_path(folder, ifname)})
+        if (auto removed = unpin(each); !removed) return tl::unexpected(removed.error());
     Detached result;
     result.ifname = ifname;
     forget(folder, ifname, result);
@@ -557,6 +572,7 @@ Result<std::vector<Detached>> detach_all(const fs::path& folder, TablesAfter tab
         for (const Frames frames : kBothForms) note(unpin(devices_path(folder, frames)));
         ::rmdir((folder / "links").c_str());
         ::rmdir((folder / "programs").c_str());
+        ::rmdir((folder / "exceptions").c_str());
         if (tables_after == TablesAfter::kRemove) {
             note(tables::Tables::remove_pinned(tables::Tables::aside(folder)));
             note(tables::Tables::remove_pinned(folder));

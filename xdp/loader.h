@@ -4,6 +4,7 @@
 //
 //   FOLDER/links/IFNAME     the bpf_link: as long as it is pinned, the program stays attached
 //   FOLDER/programs/IFNAME  the program
+//   FOLDER/exceptions/IFNAME  XSKMAP: receive queue -> socket of lb-dpdk, which puts it there
 //   FOLDER/devices          DEVMAP: port number -> interface
 //   FOLDER/devices-whole    the same for programs that take frames of several buffers: the kernel lets a DEVMAP serve
 //                           one kind of program only
@@ -35,6 +36,7 @@ struct PortSpec {
     std::uint32_t number = 1;  // index in the ports table, from 1
     std::string ifname;
     ProgramKind program = ProgramKind::kSteer;
+    Steering steering = Steering::kHere;
 };
 
 struct Attachment {
@@ -59,8 +61,8 @@ struct Attachment {
 // In the driver, frames of several buffers come whole where driver and kernel offer it; else the same program is attached
 // without them, and the MTU is limited to what the driver puts into one buffer.
 // Receive offloads that hide the wire are switched off (xdp/offloads.h). tables.ports()[number] gets name, ifindex,
-// mode, FL_PORT_FRAMES and saved_features, the last before anything is switched off, a way if it has none, and meta.engine
-// the mode; MAC, MTU and way are the caller's (TableWriter::set_port, which must be given what stands there of the rest). On an error the interface is as it
+// mode, FL_PORT_FRAMES, FL_PORT_FEED and saved_features, the last before anything is switched off, a way if it has none, and meta.engine
+// the mode, or FL_ENGINE_DPDK where lb-dpdk steers; MAC, MTU and way are the caller's (TableWriter::set_port, which must be given what stands there of the rest). On an error the interface is as it
 // was before.
 Result<Attachment> attach(tables::Tables& tables, const std::filesystem::path& folder, const PortSpec& port, Mode mode);
 
@@ -92,6 +94,7 @@ enum class TablesAfter { kKeep, kRemove };
 // kRemove the tables go too.
 Result<std::vector<Detached>> detach_all(const std::filesystem::path& folder, TablesAfter tables_after);
 
+using tables::exceptions_path;
 using tables::pin_name;
 
 }  // namespace fairlead::xdp

@@ -30,4 +30,12 @@ struct {
     __type(value, __u32);
 } fl_devices SEC(".maps");
 
+/* Receive queue -> socket of lb-dpdk, of one interface. */
+struct {
+    __uint(type, BPF_MAP_TYPE_XSKMAP);
+    __uint(max_entries, FL_MAX_QUEUES);
+    __type(key, __u32);
+    __type(value, __u32);
+} fl_exceptions SEC(".maps");
+
 #endif

@@ -23,14 +23,15 @@ struct Constants {
     std::uint32_t counter_stride;
     std::uint32_t counter_backend;
     std::uint32_t frames;
+    std::uint32_t exceptions;
+    std::uint32_t feed;
 };
 
 // What a program is loaded over, and how.
 struct Setting {
     const tables::Tables& tables;
     Constants constants;
-    int devices;
-    Frames frames;
+    const ProgramOptions& options;
 };
 
 // The two skeletons are types of their own, without a common one.
@@ -40,6 +41,7 @@ void set_constants(Skeleton& skeleton, const Constants& constants) {
     skeleton.rodata->fl_config_counter_stride = constants.counter_stride;
     skeleton.rodata->fl_config_counter_backend = constants.counter_backend;
     skeleton.rodata->fl_config_frames = constants.frames;
+    skeleton.rodata->fl_config_exceptions = constants.exceptions;
 }
 
 Result<void> reuse_map(bpf_object* object, const std::string& name, int fd) {
@@ -49,7 +51,7 @@ Result<void> reuse_map(bpf_object* object, const std::string& name, int fd) {
     return {};
 }
 
-Result<void> reuse_tables(bpf_object* object, const tables::Tables& tables, int devices) {
+Result<void> reuse_maps(bpf_object* object, const tables::Tables& tables, const ProgramOptions& options) {
     for (int index = 0; index < FL_TABLE_COUNT; ++index) {
         const auto table = static_cast<fl_table>(index);
         const int fd = tables.fd(table);
@@ -57,15 +59,17 @@ Result<void> reuse_tables(bpf_object* object, const tables::Tables& tables, int 
         auto done = reuse_map(object, "fl_" + std::string(tables::Tables::name_of(table)), fd);
         if (!done) return done;
     }
-    if (devices >= 0) return reuse_map(object, "fl_devices", devices);
+    if (options.devices >= 0)
+        if (auto done = reuse_map(object, "fl_devices", options.devices); !done) return done;
+    if (options.exceptions >= 0) return reuse_map(object, "fl_exceptions", options.exceptions);
     return {};
 }
 
 Result<UniqueFd> load_object(bpf_object* object, bpf_program* program, const Setting& setting) {
-    auto reused = reuse_tables(object, setting.tables, setting.devices);
+    auto reused = reuse_maps(object, setting.tables, setting.options);
     if (!reused) return tl::unexpected(reused.error());
     const auto flags = bpf_program__flags(program) & ~std::uint32_t{BPF_F_XDP_HAS_FRAGS};
-    bpf_program__set_flags(program, flags | (setting.frames == Frames::kWhole ? BPF_F_XDP_HAS_FRAGS : 0));
+    bpf_program__set_flags(program, flags | (setting.options.frames == Frames::kWhole ? BPF_F_XDP_HAS_FRAGS : 0));
     LibbpfLog log;
     if (int error = bpf_object__load(object)) {
         auto failure = fail_errno("load the XDP program", -error);
@@ -82,6 +86,7 @@ Result<UniqueFd> load_steer(const Setting& setting) {
     const std::unique_ptr<fl_steer, decltype(&fl_steer__destroy)> skeleton(fl_steer__open(), fl_steer__destroy);
     if (!skeleton) return fail_errno("open the steering program", errno);
     set_constants(*skeleton, setting.constants);
+    skeleton->rodata->fl_config_feed = setting.constants.feed;
     return load_object(skeleton->obj, skeleton->progs.fl_steer_xdp, setting);
 }
 
@@ -107,15 +112,15 @@ Result<ProgramInfo> program_info_by_id(std::uint32_t id) {
     return program_info(fd.get());
 }
 
-Result<Program> Program::load(const tables::Tables& tables, ProgramKind kind, std::uint32_t port, int devices,
-                              Frames frames) {
+Result<Program> Program::load(const tables::Tables& tables, ProgramKind kind, std::uint32_t port,
+                              const ProgramOptions& options) {
     const fl_limits& limits = tables.limits();
     const Setting setting{
         tables,
         {port, static_cast<std::uint32_t>(FL_COUNTER_STRIDE(&limits)),
-         static_cast<std::uint32_t>(FL_COUNTER_BACKEND(&limits, 0)), std::uint32_t{frames == Frames::kWhole}},
-        devices,
-        frames};
+         static_cast<std::uint32_t>(FL_COUNTER_BACKEND(&limits, 0)), std::uint32_t{options.frames == Frames::kWhole},
+         std::uint32_t{options.exceptions >= 0}, std::uint32_t{options.steering == Steering::kByDpdk}},
+        options};
     auto fd = kind == ProgramKind::kSteer ? load_steer(setting) : load_decap(setting);
     if (!fd) return tl::unexpected(fd.error());
     auto info = program_info(fd->get());

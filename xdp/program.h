@@ -38,13 +38,25 @@ struct ProgramInfo {
 Result<ProgramInfo> program_info(int program_fd);
 Result<ProgramInfo> program_info_by_id(std::uint32_t id);
 
+// Who steers what comes in.
+enum class Steering {
+    kHere,   // the program; lb-dpdk gets the exceptions, where it listens
+    kByDpdk  // lb-dpdk; the program where lb-dpdk does not listen
+};
+
+struct ProgramOptions {
+    int devices = -1;     // DEVMAP to transmit through; -1: an empty one of the program's own
+    int exceptions = -1;  // XSKMAP, receive queue -> socket of lb-dpdk; -1: nobody listens
+    Frames frames = Frames::kLinear;
+    Steering steering = Steering::kHere;
+};
+
 class Program {
   public:
     // Verifies the program over pinned tables, for the interface with number `port` (dataplane/core/layout.h,
-    // "ports"). `devices` is the DEVMAP to transmit through, or -1 for an empty one of the program's own. The error
-    // holds the end of the verifier's log.
-    static Result<Program> load(const tables::Tables& tables, ProgramKind kind, std::uint32_t port, int devices = -1,
-                                Frames frames = Frames::kLinear);
+    // "ports"). The error holds the end of the verifier's log.
+    static Result<Program> load(const tables::Tables& tables, ProgramKind kind, std::uint32_t port,
+                                const ProgramOptions& options = {});
 
     int fd() const { return fd_.get(); }
     const ProgramInfo& info() const { return info_; }

@@ -6,13 +6,22 @@
 
 #include "dataplane/core/steer.h"
 
-FL_INLINE int fl_leave(enum fl_verdict verdict, __u32 port) {
+const volatile __u32 fl_config_feed; /* not 0: lb-dpdk steers, where it listens */
+
+/* To lb-dpdk, which listens; should it just have stopped, the frame is lost. */
+FL_INLINE int fl_redirect_exception(struct xdp_md *ctx) {
+    return (int)bpf_redirect_map(&fl_exceptions, ctx->rx_queue_index, XDP_DROP);
+}
+
+FL_INLINE int fl_leave(struct xdp_md *ctx, enum fl_verdict verdict, __u32 port) {
     switch (verdict) {
         case FL_VERDICT_TRANSMIT:
             if (fl_likely(port == fl_config_port)) return XDP_TX;
             return (int)bpf_redirect_map(&fl_devices, port, XDP_DROP);
         case FL_VERDICT_DROP:
             return XDP_DROP;
+        case FL_VERDICT_EXCEPTION:
+            return fl_redirect_exception(ctx);
         default:
             return XDP_PASS;
     }
@@ -28,7 +37,7 @@ __attribute__((noinline)) int fl_finish_apart(struct xdp_md *ctx) {
     if (!s) return XDP_PASS;
     fl_open(&e, ctx, &p);
     verdict = fl_finish(&e, &p, &s->decision, &port);
-    return fl_leave(verdict, port);
+    return fl_leave(ctx, verdict, port);
 }
 
 /* Decides into the scratch. */
@@ -45,6 +54,34 @@ __attribute__((noinline)) int fl_decide_apart(struct xdp_md *ctx) {
     return 0;
 }
 
+/* True for what lb-dpdk steers while it listens: IP to a VIP. What asks for one (ARP, ND) and tunnels to this node are
+ * dealt with here, and everything else is the host's. */
+__attribute__((noinline)) int fl_feeds_apart(struct xdp_md *ctx) {
+    union fl_address destination;
+    const struct fl_meta *meta;
+    const struct fl_vip *vip;
+    const __u8 *header;
+    struct fl_engine e;
+    struct fl_packet p;
+    struct fl_scratch *s = fl_scratch(&e);
+    if (!s) return 0;
+    fl_open(&e, ctx, &p);
+    meta = fl_at_meta(&e, 0);
+    if (!meta || !fl_exceptions_taken(&e)) return 0;
+    fl_parse_frame(&e, &p, s);
+    header = fl_at_offset(&p, s->frame.l3);
+    if (s->frame.type == fl_htons(FL_ETHERTYPE_IPV4)) {
+        const struct fl_ipv4 *ip = (const struct fl_ipv4 *)header;
+        if (!fl_inside(&p, ip, sizeof(*ip))) return 0;
+        fl_address_from4(&destination, fl_load32(&ip->destination));
+    } else {
+        const struct fl_ipv6 *ip = (const struct fl_ipv6 *)header;
+        if (s->frame.type != fl_htons(FL_ETHERTYPE_IPV6) || !fl_inside(&p, ip, sizeof(*ip))) return 0;
+        fl_address_from6(&destination, ip->destination);
+    }
+    return fl_find_vip(&e, meta, &destination, &vip) != 0;
+}
+
 SEC("xdp")
 int fl_steer_xdp(struct xdp_md *ctx) {
     const struct fl_backend *backend = (void *)0;
@@ -55,6 +92,7 @@ int fl_steer_xdp(struct xdp_md *ctx) {
     struct fl_packet p;
     __u32 port = 0;
 
+    if (fl_config_feed && fl_feeds_apart(ctx)) return fl_redirect_exception(ctx);
     fl_open(&e, ctx, &p);
     meta = fl_at_meta(&e, 0);
     if (!meta) return XDP_PASS;
@@ -65,7 +103,7 @@ int fl_steer_xdp(struct xdp_md *ctx) {
     }
     if (d.action == FL_ACTION_FORWARD && backend) verdict = fl_act_forward(&e, meta, backend, &p, &d, &port);
     fl_count_decision(&e, &d);
-    return fl_leave(verdict, port);
+    return fl_leave(ctx, verdict, port);
 }
 
 char fl_license[] SEC("license") = "Dual BSD/GPL";

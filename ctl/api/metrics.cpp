@@ -133,6 +133,8 @@ void add_verdicts(Page& page, const std::vector<std::uint64_t>& counts) {
     }
     page.counter("passed_packets_total", "Packets given to the host untouched.");
     page.sample({}, passed);
+    page.counter("exception_packets_total", "Packets given to lb-dpdk, which counts them by how they end.");
+    page.sample({}, FL_REASON_EXCEPTION < counts.size() ? counts[FL_REASON_EXCEPTION] : 0);
     page.counter("answered_packets_total", "Packets answered by the data path itself, by what they were or got.");
     add_reasons(page, counts, FL_CLASS_ANSWERED, "kind");
     page.counter("drops_total", "Packets dropped, by reason.");

@@ -442,11 +442,12 @@ Json transitions_view(const tables::Snapshot& snapshot, const ControllerFacts* f
 }
 
 Json counters_view(const tables::Snapshot& snapshot, const ControllerFacts* facts) {
-    Json json{{"passed", Json::array()}, {"answered", Json::array()}, {"dropped", Json::array()}};
+    Json json{
+        {"passed", Json::array()}, {"answered", Json::array()}, {"dropped", Json::array()}, {"handed", Json::array()}};
     json["all_down"] = Json::array();
     for (const auto& pool : snapshot.pools)
         if (verdict_of(pool, facts).all_down) json["all_down"].push_back(pool.name);
-    constexpr std::array<const char*, 3> kGroups{"passed", "answered", "dropped"};
+    constexpr std::array<const char*, 4> kGroups{"passed", "answered", "dropped", "handed"};
     for (int i = 0; i < FL_REASON_COUNT; ++i) {
         const auto& text = reason_text(static_cast<fl_reason>(i));
         const auto& counts = snapshot.reasons[static_cast<std::size_t>(i)];

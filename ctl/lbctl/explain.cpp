@@ -121,7 +121,8 @@ std::string why_text(const fl_decision& d, const Json& json) {
         const std::string what = d.reason == FL_REASON_RESET ? "TCP reset: " : "ICMP port unreachable: ";
         return what + (d.service ? "no backend of the pool is eligible" : "no service on that port");
     }
-    return std::string(api::reason_text(static_cast<fl_reason>(d.reason)).help);
+    return std::string(api::reason_text(static_cast<fl_reason>(d.reason)).help) +
+           (d.exception ? "; lb-dpdk deals with it where it listens" : "");
 }
 
 void add_vip(Json& json, std::uint32_t id, const tables::Snapshot& snapshot) {

@@ -386,7 +386,7 @@ std::string print_backends(const Json& json) {
 
 std::string print_counters(const Json& json, bool all) {
     Table table({{"WHAT"}, {"REASON"}, {"PACKETS", true}, {"BYTES", true}, {"MEANING"}});
-    for (const auto* group : {"passed", "answered", "dropped"})
+    for (const auto* group : {"passed", "answered", "dropped", "handed"})
         for (const auto& row : json[group])
             if (all || row["packets"] != 0)
                 table.add(

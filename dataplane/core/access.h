@@ -11,6 +11,7 @@
  *   __u32 fl_ingress_port(struct fl_engine *e)               port number that the packet came in by
  *   __u64 fl_now_ns(struct fl_engine *e)                     CLOCK_MONOTONIC, precise: compared with roles
  *   __u64 fl_now_coarse_ns(struct fl_engine *e)              the same clock, at most a tick old: stamps, throttles
+ *   int fl_exceptions_taken(struct fl_engine *e)             true: lb-dpdk takes what this engine hands over
  *   int fl_only_looks(struct fl_engine *e)                   true: nothing is to be written but throttles
  *   __u32 fl_frame_length(e, p)                              bytes of the frame, with what lies in further buffers
  *   int fl_resize(struct fl_engine *e, struct fl_packet *p, int head, __u32 length)

@@ -148,6 +148,7 @@ FL_INLINE int fl_decide_later(struct fl_engine *e, const struct fl_meta *meta, c
     }
     if (fl_find_fragment(e, meta, ip)) return 1;
     fl_decide_unlisted(vip, FL_REASON_FRAGMENT_ORPHAN, d);
+    d->exception = 1;
     return 0;
 }
 
@@ -182,6 +183,7 @@ FL_INLINE void fl_decide_too_big(struct fl_engine *e, const struct fl_meta *meta
     if (!port || !pool) return;
     if (ip->length > port->mtu) return fl_drop(d, FL_REASON_SUPERFRAME);
     if (!ip->dont_fragment) {
+        d->exception = !ip->silent;
         if (fl_read_once(&pool->flags) & FL_POOL_TOO_BIG_PASS) fl_pass(d, FL_REASON_TOO_BIG_PASSED);
         return;
     }
@@ -247,6 +249,7 @@ FL_INLINE void fl_decide_ip(struct fl_engine *e, const struct fl_meta *meta, con
     d->vip = fl_find_vip(e, meta, &ip->destination, &vip);
     if (!d->vip) return fl_decide_tunnel(e, meta, p, s, d);
     if (!fl_on_its_vlan(e, &s->frame)) return fl_pass(d, FL_REASON_OTHER_VLAN);
+    d->exception = ip->fault == FL_FAULT_CHAIN;
     if (ip->fault != FL_FAULT_NONE) return fl_drop(d, fl_fault_reason(ip->fault));
     fl_decide_vip(e, meta, p, vip, s, d);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Counters and the rate limit of answers. A stride belongs to one CPU or worker, so its words need no atomics. */
+/* Counters and rate limits. A stride belongs to one CPU or worker, so its words need no atomics. */
 #ifndef FL_COUNT_H
 #define FL_COUNT_H
 
@@ -19,13 +19,10 @@ FL_INLINE void fl_count_event(struct fl_engine *e, enum fl_event event) {
     if (c) fl_write_once(&c->packets, c->packets + 1);
 }
 
-/* Takes one token of this CPU's bucket, which holds a quarter of a second's worth (DESIGN section 5 step 8). False
- * means: do not answer. */
-FL_INLINE int fl_answer_allowed(struct fl_engine *e, const struct fl_meta *meta) {
-    struct fl_throttle *t = fl_at_throttles(e, fl_stride(e));
-    __u64 rate = fl_read_once(&meta->answers_per_second);
+/* Takes one token of a bucket of this CPU's, which holds a quarter of a second's worth (DESIGN section 5 step 8). */
+FL_INLINE int fl_take_token(struct fl_engine *e, struct fl_tokens *t, __u64 rate) {
     __u64 now = fl_now_coarse_ns(e), elapsed, earned, tokens;
-    if (!t || !rate) return 0;
+    if (!rate) return 0;
     elapsed = now - t->refilled_ns;
     if (elapsed > 1000000000ULL) elapsed = 1000000000ULL;
     earned = elapsed * rate / 1000000000ULL;
@@ -35,6 +32,20 @@ FL_INLINE int fl_answer_allowed(struct fl_engine *e, const struct fl_meta *meta)
     if (earned) fl_write_once(&t->refilled_ns, now);
     fl_write_once(&t->tokens, tokens ? tokens - 1 : 0);
     return tokens != 0;
+}
+
+FL_INLINE int fl_answer_allowed(struct fl_engine *e, const struct fl_meta *meta) {
+    struct fl_throttle *t = fl_at_throttles(e, fl_stride(e));
+    return t && fl_take_token(e, &t->answers, fl_read_once(&meta->answers_per_second));
+}
+
+/* Whether lb-dpdk is to get this packet: it listens, and not too many have gone there of late, for they are dear. */
+FL_INLINE int fl_hands_over(struct fl_engine *e, const struct fl_meta *meta) {
+    struct fl_throttle *t = fl_at_throttles(e, fl_stride(e));
+    if (!t || !fl_exceptions_taken(e)) return 0;
+    if (fl_take_token(e, &t->exceptions, fl_read_once(&meta->exceptions_per_second))) return 1;
+    fl_count_event(e, FL_EVENT_EXCEPTION_LIMITED);
+    return 0;
 }
 
 /* A node is active for a role while the clock is below its word (DESIGN section 8). */

@@ -13,7 +13,8 @@ enum fl_action {
     FL_ACTION_FORWARD, /* rewrite for `forward`, transmit by `port`; service and backend count it */
     FL_ACTION_LOCAL,   /* to this host, which is the backend; service and backend count it; `unwrap` bytes come off */
     FL_ACTION_ANSWER,  /* turn it into the answer that `reason` names, and transmit it where it came from */
-    FL_ACTION_UNWRAP   /* take `unwrap` bytes of outer headers off, then to the host; `reason` counts it */
+    FL_ACTION_UNWRAP,  /* take `unwrap` bytes of outer headers off, then to the host; `reason` counts it */
+    FL_ACTION_HAND     /* to lb-dpdk, as it came; `reason` counts it */
 };
 
 /* How a packet's backend was found, in a slot that is not settled. */
@@ -39,6 +40,7 @@ struct fl_decision {
     __u16 unwrap;            /* bytes of outer headers to take off */
     __u16 port;              /* to transmit by */
     __u16 mtu;               /* of a packet that is too big: what would fit, bytes of IP */
+    __u8 exception;          /* lb-dpdk can do better than what `action` says */
     __u32 length;            /* of the IP packet */
     __u32 frame;             /* bytes received */
     __u32 tag[FL_VLAN_TAGS]; /* of the frame that leaves, outermost first, as the four bytes lie on the wire */
@@ -53,7 +55,7 @@ struct fl_decision {
 };
 
 /* What an engine does with the packet afterwards. */
-enum fl_verdict { FL_VERDICT_PASS, FL_VERDICT_DROP, FL_VERDICT_TRANSMIT };
+enum fl_verdict { FL_VERDICT_PASS, FL_VERDICT_DROP, FL_VERDICT_TRANSMIT, FL_VERDICT_EXCEPTION };
 
 FL_INLINE void fl_drop(struct fl_decision *d, enum fl_reason reason) {
     d->action = FL_ACTION_DROP;

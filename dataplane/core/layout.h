@@ -15,7 +15,7 @@
 
 #define FL_MAGIC 0x644c4646u /* "FFLd" */
 #ifndef FL_ABI
-#define FL_ABI 4u /* one up whenever anything in this file, or in reasons.h, changes shape or meaning */
+#define FL_ABI 5u /* one up whenever anything in this file, or in reasons.h, changes shape or meaning */
 #endif
 #define FL_ABI_CARRIED 3u /* the oldest whose tables new ones can take slots, pins and counters over from */
 
@@ -27,6 +27,7 @@
 #define FL_HASH_ADDENDS 10    /* 32-bit words of an IPv6 5-tuple: 4 + 4 + ports + protocol */
 #define FL_NO_BACKEND 0x7fffu /* of a slot's owner or previous */
 #define FL_MAX_WORKERS 32     /* DPDK workers that may read the tables at one time */
+#define FL_MAX_QUEUES 64      /* receive queues of one interface that lb-dpdk may listen on */
 
 union fl_address {
     __u8 bytes[16];
@@ -100,7 +101,8 @@ struct fl_meta {
     __u32 engine;                 /* word: enum fl_engine_kind */
     __u64 config_digest;
     struct fl_limits limits;
-    __u8 reserved[88];
+    __u32 exceptions_per_second; /* word: per CPU; 0 = none (fl_hands_over) */
+    __u8 reserved[84];
 };
 FL_ASSERT(sizeof(struct fl_meta) == 1024, "meta");
 
@@ -235,6 +237,7 @@ struct fl_port { /* index = port number, from 1; ifindex 0 = none */
 };
 FL_ASSERT(sizeof(struct fl_port) == 64, "port");
 #define FL_PORT_FRAMES 1u /* attached so that frames of several buffers come whole (xdp.frags) */
+#define FL_PORT_FEED 2u   /* lb-dpdk steers what comes in here; the program does where lb-dpdk does not listen */
 
 /* device: the port whose interface frames leave by; 0 = itself. bond: not 0, and equal on all ports of one bond: a frame
  * that came in by one of them leaves by that one. vlan_in: the outermost VLAN id that frames for VIPs carry on this port;
@@ -278,10 +281,14 @@ FL_ASSERT(sizeof(struct fl_counter) == 32, "counter");
 #define FL_COUNTER_BACKEND(limits_, index) (FL_REASONS_RESERVED + (limits_)->services + (index))
 #define FL_COUNTER_STRIDE(limits_) (FL_REASONS_RESERVED + (limits_)->services + (limits_)->backends)
 
-struct fl_throttle {   /* a token bucket of answers, one per stride; a line each, so that CPUs do not share */
+struct fl_tokens {
     __u64 refilled_ns; /* coarse monotonic */
     __u64 tokens;
-    __u64 reserved[6];
+};
+
+struct fl_throttle { /* what is limited in rate, by stride; a line each, so that CPUs do not share */
+    struct fl_tokens answers, exceptions, captures;
+    __u64 reserved[2];
 };
 FL_ASSERT(sizeof(struct fl_throttle) == 64, "throttle");
 

@@ -11,8 +11,10 @@
 
 /* How far an IPv6 chain is followed. RFC 8200 section 4.1 names seven headers in order, of which a packet rarely has two;
  * RFC 9098 reports that middleboxes commonly look no further than 128 to 256 bytes. */
+#ifndef FL_MAX_EXTENSIONS /* an engine that no verifier limits may look further */
 #define FL_MAX_EXTENSIONS 6
 #define FL_MAX_EXTENSION_BYTES 256
+#endif
 #define FL_MAX_IPV4_OPTIONS 40 /* bytes: the length field's limit */
 
 /* The deepest place that anything is read at: a tunnel's outer headers, then an ICMP error, then what it quotes. Every

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Every way a packet's life can end other than being forwarded to a backend: one list yields the enum, the printed
  * name, the metric label and the help text. X(symbol, class, "name", "help").
- * Classes: PASSED = given to the host untouched; ANSWERED = we replied; DROPPED. */
+ * Classes: PASSED = given to the host untouched; ANSWERED = we replied; DROPPED; HANDED = given by the XDP program to
+ * lb-dpdk, where it ends once more. */
 #ifndef FL_REASONS_H
 #define FL_REASONS_H
 
@@ -50,7 +51,8 @@
       "for a VIP, with more IPv6 extension headers than are looked through")                                          \
     X(SOURCE_ROUTE, DROPPED, "source_route", "for a VIP, source-routed (RFC 7126, RFC 5095)")                         \
     X(ICMP, DROPPED, "icmp", "ICMP for a VIP that is neither echo nor an error about one of its connections")         \
-    X(INTERNAL, DROPPED, "internal", "a table entry that a packet led to does not exist: a defect, please report")
+    X(INTERNAL, DROPPED, "internal", "a table entry that a packet led to does not exist: a defect, please report")    \
+    X(EXCEPTION, HANDED, "exception", "given to lb-dpdk, which can do what the XDP program cannot")
 
 enum fl_reason {
 #define FL_X(symbol, class, name, help) FL_REASON_##symbol,
@@ -59,7 +61,7 @@ enum fl_reason {
         FL_REASON_COUNT
 };
 
-enum fl_reason_class { FL_CLASS_PASSED, FL_CLASS_ANSWERED, FL_CLASS_DROPPED };
+enum fl_reason_class { FL_CLASS_PASSED, FL_CLASS_ANSWERED, FL_CLASS_DROPPED, FL_CLASS_HANDED };
 
 /* Counter indexes reserved for reasons, so that a new reason does not move the services' counters. */
 #define FL_REASONS_RESERVED 64
@@ -70,7 +72,13 @@ enum fl_reason_class { FL_CLASS_PASSED, FL_CLASS_ANSWERED, FL_CLASS_DROPPED };
     X(PIN_EVICTED, "pin_evicted", "a pin on probation gave way to a newer one")                                       \
     X(PIN_RECLAIMED, "pin_reclaimed", "an expired pin gave way to a newer one")                                       \
     X(PIN_FULL, "pin_full", "a pin found no place: the connection went to the slot's previous backend, where one is") \
-    X(PREVIOUS, "previous", "a packet went to its slot's previous backend")
+    X(PREVIOUS, "previous", "a packet went to its slot's previous backend")                                           \
+    X(EXCEPTION_LIMITED, "exception_limited",                                                                         \
+      "lb-dpdk would have got a packet, but the rate limit of exceptions was reached")                                \
+    X(FRAGMENT_HELD, "fragment_held", "a later fragment came before its first, and was held for it")                  \
+    X(FRAGMENT_RELEASED, "fragment_released", "a fragment that was held went its first one's way")                    \
+    X(FRAGMENTED, "fragmented", "IPv4 without DF that did not fit its way was sent on in fragments")                  \
+    X(UNSENT, "unsent", "a packet was to be transmitted, and its port took no more")
 
 #define FL_EVENTS_AT 48
 enum fl_event {

@@ -51,6 +51,11 @@ FL_INLINE enum fl_verdict fl_act(struct fl_engine *e, struct fl_packet *p, struc
     const struct fl_backend *backend = fl_at_backends(e, d->backend_index);
     if (!meta || !backend) return FL_VERDICT_PASS; /* without tables every packet is the host's */
     if (fl_likely(d->action == FL_ACTION_FORWARD)) return fl_act_forward(e, meta, backend, p, d, port);
+    if (fl_unlikely(d->exception) && fl_hands_over(e, meta)) {
+        d->action = FL_ACTION_HAND;
+        d->reason = FL_REASON_EXCEPTION;
+        return FL_VERDICT_EXCEPTION;
+    }
     if (d->action == FL_ACTION_DROP) return FL_VERDICT_DROP;
     if (d->action == FL_ACTION_ANSWER) {
         *port = fl_ingress_port(e);

@@ -17,11 +17,12 @@
 #include <cerrno>
 #include <cstring>
 
+#include "dataplane/core/layout.h"
+
 namespace fairlead::engine {
 namespace {
 constexpr std::uint32_t kRing = 2048;  // descriptors; two milliseconds' sleep at a million frames a second
 constexpr std::uint32_t kRefill = 64;  // buffers that are given to the kernel at a time
-constexpr std::uint16_t kMostQueues = 64;
 
 // Where the buffers lie. An address of AF_XDP's is an offset from `base`; a chunk is one object of the pool, header and all.
 struct Area {
@@ -62,7 +63,7 @@ std::uint16_t receive_queues(const std::string& interface) {
     request.ifr_data = reinterpret_cast<char*>(&channels);
     if (::ioctl(socket.get(), SIOCETHTOOL, &request) < 0) return 1;
     const std::uint32_t queues = channels.rx_count + channels.combined_count;
-    return static_cast<std::uint16_t>(std::clamp<std::uint32_t>(queues, 1, kMostQueues));
+    return static_cast<std::uint16_t>(std::clamp<std::uint32_t>(queues, 1, FL_MAX_QUEUES));
 }
 
 // One AF_XDP socket. Its receiving half belongs to one worker, its sending half to who holds the lane.
@@ -76,7 +77,8 @@ class XskPort::Socket {
         // The kernel leaves XDP_PACKET_HEADROOM (256 bytes) behind this: the mbuf's headroom.
         umem.frame_headroom = area.header + sizeof(rte_mbuf) + rte_pktmbuf_priv_size(area.pool);
         umem.flags = XDP_UMEM_UNALIGNED_CHUNK_FLAG;
-        if (int error = xsk_umem__create(&socket->umem_, area.base, area.bytes, &socket->fill_, &socket->complete_, &umem))
+        if (int error =
+                xsk_umem__create(&socket->umem_, area.base, area.bytes, &socket->fill_, &socket->complete_, &umem))
             return fail("AF_XDP memory for " + interface + ": " + std::strerror(-error) +
                             (error == -ENOBUFS || error == -EPERM ? " (needs CAP_IPC_LOCK)" : ""),
                         -error);

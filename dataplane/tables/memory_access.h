@@ -29,6 +29,7 @@ struct fl_engine {
     __u32 headroom; /* bytes before, and room after, the packet that fl_resize may use */
     __u32 tailroom;
     __u8 only_looks; /* of `lbctl explain`: no pin, no stamp is written */
+    __u8 hands_over; /* as if there were an lb-dpdk behind */
     struct fl_scratch scratch;
 };
 
@@ -54,6 +55,7 @@ FL_INLINE __u32 fl_counter_index_backend(struct fl_engine *e, __u32 index) {
 }
 FL_INLINE __u32 fl_ingress_port(struct fl_engine *e) { return e->ingress_port; }
 FL_INLINE int fl_only_looks(struct fl_engine *e) { return e->only_looks; }
+FL_INLINE int fl_exceptions_taken(struct fl_engine *e) { return e->hands_over; }
 FL_INLINE __u64 fl_now_ns(struct fl_engine *e) { return e->now_ns; }
 FL_INLINE __u64 fl_now_coarse_ns(struct fl_engine *e) { return e->now_coarse_ns; }
 FL_INLINE __u32 fl_frame_length(struct fl_engine *e, const struct fl_packet *p) {

@@ -192,6 +192,10 @@ std::string pin_name(const std::string& name) {
     return pinned;
 }
 
+fs::path exceptions_path(const fs::path& folder, const std::string& ifname) {
+    return folder / "exceptions" / pin_name(ifname);
+}
+
 struct Tables::State {
     fl_memory memory{};
     std::array<std::size_t, FL_TABLE_COUNT> lengths{};

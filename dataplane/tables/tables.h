@@ -28,6 +28,10 @@ Result<void> ensure_bpffs(const std::filesystem::path& folder);
 // A name as it is pinned: the BPF file system takes no dots, interface names no colons.
 std::string pin_name(const std::string& name);
 
+// Where the XSKMAP of an interface, receive queue -> socket of lb-dpdk, is pinned for as long as the XDP program is
+// attached there: beside the tables.
+std::filesystem::path exceptions_path(const std::filesystem::path& folder, const std::string& ifname);
+
 class Tables {
   public:
     // Shared anonymous memory: threads and forked children see one set of tables.

@@ -500,6 +500,11 @@ Result<void> TableWriter::set_answer_rate(std::uint32_t per_second_per_cpu) {
     return {};
 }
 
+Result<void> TableWriter::set_exception_rate(std::uint32_t per_second_per_cpu) {
+    store_word(impl_->tables.meta().exceptions_per_second, per_second_per_cpu);
+    return {};
+}
+
 Result<void> TableWriter::set_engine(fl_engine_kind engine) {
     store_word(impl_->tables.meta().engine, engine);
     return {};

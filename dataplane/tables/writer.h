@@ -137,6 +137,8 @@ class TableWriter {
     Result<void> set_meta_flags(std::uint32_t flags);  // FL_META_*
     Result<void> set_gue_port(std::uint16_t port);     // host order: where GUE is unwrapped; 0 = nowhere
     Result<void> set_answer_rate(std::uint32_t per_second_per_cpu);
+    // How many packets the XDP program may give to lb-dpdk; 0 = none.
+    Result<void> set_exception_rate(std::uint32_t per_second_per_cpu);
     Result<void> set_engine(fl_engine_kind engine);
     Result<void> set_config_digest(std::uint64_t digest);
     // The sign of life for people: the controller's pid and the time.

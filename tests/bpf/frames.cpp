@@ -165,6 +165,7 @@ void fill_tables(tables::TableWriter& writer) {
     const std::vector<IpPrefix> sources = {prefix("192.0.2.32/27"), prefix("2001:db8:5::/48")};
     FL_MUST(writer.set_sources(sources));
     FL_MUST(writer.set_meta_flags(FL_META_DECAP));
+    FL_MUST(writer.set_exception_rate(1'000'000));
     FL_MUST(writer.set_answer_rate(1'000'000));  // so that no answer depends on the clock
     FL_MUST(writer.set_role(0, UINT64_MAX));
     FL_MUST(writer.set_role(1, 0));

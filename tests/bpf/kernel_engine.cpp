@@ -45,7 +45,7 @@ class KernelEngine : public SteerEngine {
         auto& program = unwrap_only ? decap_ : steer_;
         const auto kind = unwrap_only ? xdp::ProgramKind::kDecap : xdp::ProgramKind::kSteer;
         if (!devices_) devices_ = make_devices();
-        if (!program) program.emplace(must(xdp::Program::load(tables, kind, kIngress, devices_.get())));
+        if (!program) program.emplace(must(xdp::Program::load(tables, kind, kIngress, {.devices = devices_.get()})));
         xdp::TestRun ran = must(xdp::test_run(program->fd(), frame));
         Steered out;
         out.bytes = std::move(ran.frame);

@@ -54,7 +54,7 @@ namespace {
         }                                                                                \
     } while (false)
 
-enum Choice : std::uint8_t { kUnwrap = 1, kNoHeadroom = 2, kNoTailroom = 4, kNoTokens = 8, kMoving = 16 };
+enum Choice : std::uint8_t { kUnwrap = 1, kNoHeadroom = 2, kNoTailroom = 4, kNoTokens = 8, kMoving = 16, kDpdk = 32 };
 constexpr std::size_t kMaximumFrame = 2048;
 constexpr int kTags = FL_VLAN_TAGS * sizeof(fl_vlan);
 constexpr int kMostOverhead = sizeof(fl_ipv6) + sizeof(fl_udp);
@@ -96,8 +96,9 @@ class Target {
         engine.now_ns = engine.now_coarse_ns = kNow;
         engine.headroom = choices & kNoHeadroom ? 0 : 256;
         engine.tailroom = choices & kNoTailroom ? 0 : 320;
+        engine.hands_over = choices & kDpdk ? 1 : 0;
         tables_.throttles()[0] = {};
-        if (choices & kNoTokens) tables_.throttles()[0].refilled_ns = kNow;
+        if (choices & kNoTokens) tables_.throttles()[0].answers.refilled_ns = kNow;
 
         auto* block = static_cast<std::uint8_t*>(std::malloc(size));
         if (size) std::memcpy(block, frame, size);
@@ -167,6 +168,9 @@ class Target {
                 break;
             case FL_CLASS_DROPPED:
                 FL_EXPECT(verdict == FL_VERDICT_DROP);
+                break;
+            case FL_CLASS_HANDED:
+                FL_EXPECT(verdict == FL_VERDICT_EXCEPTION && same);
                 break;
         }
     }

@@ -82,7 +82,7 @@ class Wire:
     def counts(self):
         """{reason: packets} of everything that was not forwarded."""
         counters = self.lab.lbd.lbctl_json("counters")
-        return {row["reason"]: row["packets"] for kind in ("passed", "answered", "dropped") for row in counters[kind]}
+        return {row["reason"]: row["packets"] for kind in ("passed", "answered", "dropped", "handed") for row in counters[kind]}
 
     @contextlib.contextmanager
     def counted(self, reason, packets=1):

@@ -25,7 +25,7 @@ FIELDS = {  # docs/api.md; a field may be added, none may go
     "backends": {"pool", "name", "address", "tier", "weight", "configured_weight", "forward", "state", "eligible",
                  "in_use", "reason", "drained", "leaving", "slots", "pool_slots", "mtu", "next_hop", "checks", "packets", "bytes",
                  "syns"},
-    "counters": {"passed", "answered", "dropped"},
+    "counters": {"passed", "answered", "dropped", "handed"},
     "transitions": {"slots_in_transition", "pins", "events", "pools"},
 }
 

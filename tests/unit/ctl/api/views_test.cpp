@@ -459,9 +459,9 @@ TEST(Views, CountersListEveryReasonOnce) {
     const auto f = facts();
     for (const auto* known : {&f, static_cast<const ControllerFacts*>(nullptr)}) {
         const auto json = counters(world, known);
-        EXPECT_EQ(keys_of(json), (Keys{"passed", "answered", "dropped", "all_down"}));
+        EXPECT_EQ(keys_of(json), (Keys{"passed", "answered", "dropped", "handed", "all_down"}));
         std::set<std::string> names;
-        for (const auto* group : {"passed", "answered", "dropped"})
+        for (const auto* group : {"passed", "answered", "dropped", "handed"})
             for (const auto& row : json[group]) {
                 EXPECT_EQ(keys_of(row), (Keys{"reason", "help", "packets", "bytes"}));
                 EXPECT_TRUE(names.insert(row["reason"].get<std::string>()).second) << row["reason"];

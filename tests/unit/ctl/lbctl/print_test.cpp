@@ -53,7 +53,8 @@ Json sample_counters() {
     return Json::parse(R"({
         "passed": [{"reason": "not_vip", "help": "not for a VIP", "packets": 15, "bytes": 9999}],
         "answered": [{"reason": "reset", "help": "TCP reset", "packets": 123456, "bytes": 10000000}],
-        "dropped": [{"reason": "too_big", "help": "larger than the MTU", "packets": 0, "bytes": 0}], "all_down": []})");
+        "dropped": [{"reason": "too_big", "help": "larger than the MTU", "packets": 0, "bytes": 0}],
+        "handed": [{"reason": "exception", "help": "given to lb-dpdk", "packets": 0, "bytes": 0}], "all_down": []})");
 }
 
 std::vector<std::string> lines_of(const std::string& text) {
