@@ -37,7 +37,7 @@ class PacketPort {
         return sent;
     }
 
-    // Carries on with what was sent before: called by each worker once a turn. True: there is more to do, do not sleep.
+    // Carries on with what was sent before: called by each worker once a turn. True: not all is sent yet, look again soon.
     bool tend(std::uint16_t worker) {
         const std::uint16_t lane = lane_of(worker);
         if (!tended_) return false;

@@ -149,10 +149,9 @@ class XskPort::Socket {
     // The kernel sends a few dozen frames at a call, and fewer when the device is busy: asks again for the rest.
     bool tend() {
         reclaim();
-        const std::uint32_t before = __atomic_load_n(send_.consumer, __ATOMIC_ACQUIRE);
-        if (before == send_.cached_prod) return false;
+        if (all_sent()) return false;
         wake();
-        return __atomic_load_n(send_.consumer, __ATOMIC_ACQUIRE) != before;
+        return !all_sent();
     }
 
     std::uint64_t missed() const {
@@ -201,6 +200,8 @@ class XskPort::Socket {
         if (copy) rte_pktmbuf_free(frame);
         return copy;
     }
+
+    bool all_sent() const { return __atomic_load_n(send_.consumer, __ATOMIC_ACQUIRE) == send_.cached_prod; }
 
     void wake() {
         if (xsk_ring_prod__needs_wakeup(&send_)) sendto(fd(), nullptr, 0, MSG_DONTWAIT, nullptr, 0);
