@@ -106,7 +106,8 @@ Result<void> Engine::add_device(const DeviceSpec& spec) {
     const std::string driver = info.driver_name ? info.driver_name : "";
     device.kernel_sees = driver == "net_af_packet" || driver == "net_pcap";
     if (device.kernel_sees && spec.queues > 1)
-        return fail("device '" + spec.device + "': one queue is all that this driver can do: it would receive on each what it"
+        return fail("device '" + spec.device +
+                    "': one queue is all that this driver can do: it would receive on each what it"
                     " sends by another");
     std::uint16_t mtu = RTE_ETHER_MTU;
     rte_eth_dev_get_mtu(*id, &mtu);
@@ -128,8 +129,9 @@ Result<void> Engine::give_tap(Device& device) {
     const std::string name = device.spec.device.substr(0, device.spec.device.find(','));
     if (rte_eth_dev_get_port_by_name(name.c_str(), &id) == 0) rte_eth_dev_get_mtu(id, &mtu);
     if (if_nametoindex(device.spec.interface.c_str()))
-        return fail("interface " + device.spec.interface + " is the kernel's: expected one that [[dpdk.port]] device '" +
-                        device.spec.device + "' has taken from it",
+        return fail("interface " + device.spec.interface +
+                        " is the kernel's: expected one that [[dpdk.port]] device '" + device.spec.device +
+                        "' has taken from it",
                     EEXIST);
     auto tap = Tap::create(device.spec.interface, device.port->mac(), mtu);
     if (!tap) return tl::unexpected(tap.error());
@@ -164,7 +166,8 @@ Engine::View Engine::look(const tables::Tables* tables) const {
         const std::uint32_t ifindex = tables::load_word(ports[number].ifindex);
         const std::string name = name_of(ports[number]);
         if (!ifindex || view.places.contains(name)) continue;
-        view.places[name] = {number, ifindex, map_id(tables::exceptions_path(settings_.folder, name))};
+        view.places[name] = {number, ifindex, tables::load_word(ports[number].mode),
+                             map_id(tables::exceptions_path(settings_.folder, name))};
     }
     return view;
 }
@@ -203,7 +206,8 @@ Result<void> Engine::refuse_local() const {
     const auto seen = std::find_if(devices_.begin(), devices_.end(), [](const Device& d) { return d.kernel_sees; });
     if (seen == devices_.end() || !tables_ || !has_local_backend(*tables_)) return {};
     return fail("a pool has this node itself as a backend, and " + seen->spec.interface + " is run by '" +
-                    seen->spec.device + "', which leaves the kernel a copy of each frame: every packet would come twice; "
+                    seen->spec.device +
+                    "', which leaves the kernel a copy of each frame: every packet would come twice; "
                     "use XDP, or a device that the kernel does not see",
                 ENOTSUP);
 }
@@ -260,7 +264,9 @@ void Engine::line_up() {
     lineup_.assign(tables_ ? tables_->limits().ports : 0, nullptr);
     for (const Device& device : devices_) {
         const auto place = view_.places.find(device.spec.interface);
-        const std::uint32_t number = place == view_.places.end() ? 0 : place->second.number;
+        // A device that leaves the kernel its frames has nothing to do while the XDP program steers them.
+        const bool ours = place != view_.places.end() && (!device.kernel_sees || place->second.mode == FL_ENGINE_DPDK);
+        const std::uint32_t number = ours ? place->second.number : 0;
         stations_.push_back({device.port.get(), number, device.tap.get(), device.tap != nullptr});
     }
     for (const auto& [name, fed] : fed_)
@@ -280,8 +286,7 @@ Result<void> Engine::start_workers() {
             slot = *std::move(taken);
         }
         const WorkerSettings settings{index, count, settings_.busy, pool_};
-        workers_.push_back(
-            std::make_unique<Worker>(settings, stations_, lineup_, tables_.get(), std::move(slot)));
+        workers_.push_back(std::make_unique<Worker>(settings, stations_, lineup_, tables_.get(), std::move(slot)));
     }
     for (std::uint16_t index = 0; index < count; index++)
         rte_eal_remote_launch(run_worker, new Call{workers_[index].get(), &stop_workers_}, settings_.lcores[index]);

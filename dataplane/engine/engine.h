@@ -62,7 +62,7 @@ class Engine {
     };
     // What of the tables decides about ports, to see it change.
     struct Place {
-        std::uint32_t number = 0, ifindex = 0, map = 0;
+        std::uint32_t number = 0, ifindex = 0, mode = 0, map = 0;
         auto operator<=>(const Place&) const = default;
     };
     struct View {

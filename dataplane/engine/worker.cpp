@@ -8,12 +8,12 @@
 
 namespace fairlead::engine {
 namespace {
-constexpr std::uint32_t kSpinTurns = 256;    // some ten microseconds: a burst is rarely alone
-constexpr std::uint32_t kHostTurns = 32;     // busy turns between two looks at what the host sends
-constexpr std::uint16_t kHostFrames = 16;    // from the host in one look: a system call each
+constexpr std::uint32_t kSpinTurns = 256;  // some ten microseconds: a burst is rarely alone
+constexpr std::uint32_t kHostTurns = 32;   // busy turns between two looks at what the host sends
+constexpr std::uint16_t kHostFrames = 16;  // from the host in one look: a system call each
 constexpr int kShortestNapUs = 50;
-constexpr int kLongestNapUs = 1'000;         // where nothing wakes us: a queue holds a thousand frames
-constexpr int kLongestSleepUs = 20'000;      // where each queue does
+constexpr int kLongestNapUs = 1'000;     // where nothing wakes us: a queue holds a thousand frames
+constexpr int kLongestSleepUs = 20'000;  // where each queue does
 }  // namespace
 
 Worker::Totals& Worker::Totals::operator+=(const Totals& other) {
