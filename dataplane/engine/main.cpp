@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <spdlog/spdlog.h>
 #include <sys/file.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -27,7 +26,16 @@ namespace fairlead::engine {
 namespace {
 enum ExitCode { kDone = 0, kFailed = 1, kBadConfig = 2 };
 
-constexpr unsigned kCapIpcLock = 14;  // linux/capability.h
+// linux/capability.h and libc's know no names to print.
+struct Capability {
+    unsigned number;
+    const char* name;
+    const char* purpose;
+};
+constexpr Capability kNeeded[] = {{12, "CAP_NET_ADMIN", "sockets of AF_XDP and taps"},
+                                  {13, "CAP_NET_RAW", "sockets of AF_XDP"},
+                                  {14, "CAP_IPC_LOCK", "packet buffers, which are locked into memory"},
+                                  {39, "CAP_BPF", "the pinned tables"}};
 
 struct Options {
     std::filesystem::path config_file = kDefaultConfig;
@@ -49,11 +57,11 @@ bool has_capability(unsigned number) {
 }
 
 Result<void> check_privileges() {
-    if (geteuid() != 0) return fail("lb-dpdk must run as root: it makes sockets, taps and DPDK's memory", EPERM);
-    if (!has_capability(kCapIpcLock))
-        return fail("lb-dpdk needs CAP_IPC_LOCK: its packet buffers are locked into memory", EPERM);
-    const rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
-    if (setrlimit(RLIMIT_MEMLOCK, &unlimited)) return fail_errno("raise the limit of locked memory", errno);
+    std::string missing;
+    for (const auto& [number, name, purpose] : kNeeded)
+        if (!has_capability(number))
+            missing += (missing.empty() ? "" : ", ") + std::string(name) + " (" + purpose + ")";
+    if (!missing.empty()) return fail("lb-dpdk needs to run as root, or with " + missing, EPERM);
     return {};
 }
 
