@@ -222,9 +222,7 @@ class Generator {
 class Bench {
   public:
     Bench(BenchTables& tables, double seconds)
-        : tables_(tables), seconds_(seconds), worker_(tables.tables(), join(tables), ethdev_) {
-        ethdev_[1] = port_.ethdev();
-    }
+        : tables_(tables), seconds_(seconds), worker_(tables.tables(), join(tables), ports_) {}
 
     Result<void> run(Case& c) {
         const std::uint64_t before = c.pool.empty() ? 0 : tables_.packets_of(c.pool);
@@ -261,7 +259,7 @@ class Bench {
     double seconds_;
     test::BufferPool pool_ = test::make_buffers("bench", 2 * kInFlight - 1);
     test::RingPort port_{"bench", pool_.get(), kRing};
-    std::array<std::uint16_t, 2> ethdev_{RTE_MAX_ETHPORTS, RTE_MAX_ETHPORTS};
+    engine::PacketPort* ports_[2] = {nullptr, &port_.port()};
     engine::BurstWorker worker_;
     Application application_{worker_, port_.ethdev()};
     Generator generator_{port_, pool_.get()};

@@ -33,6 +33,13 @@ std::string encapsulation_name(const fl_decision& d) {
     return (d.forward == FL_FORWARD_GUE ? "gue_" : "ipip_") + families;
 }
 
+// The one intended difference: what lb-dpdk finishes, and plain memory and the XDP program drop or pass.
+bool is_exception(const Steered& expected) {
+    if (!expected.decision) return false;
+    const fl_decision& d = *expected.decision;
+    return d.exception || d.reason == FL_REASON_EXTENSION_CHAIN;
+}
+
 }  // namespace
 
 // One engine, and tables of its own.
@@ -63,7 +70,7 @@ struct Comparison::Side {
     tables::Tables tables;
     std::unique_ptr<tables::GracePeriod> grace;
     std::optional<tables::TableWriter> writer;
-    std::map<fl_reason, std::array<std::uint64_t, 2>> withheld;  // packets and bytes that end otherwise on purpose
+    std::map<fl_reason, std::array<std::uint64_t, 2>> withheld;  // packets and bytes that it would finish
 };
 
 Comparison::Comparison(const std::vector<SteerEngine*>& engines, const fl_limits& limits, const Fill& fill,
@@ -111,17 +118,13 @@ std::string Comparison::run_side(std::size_t number, std::span<const Frame> fram
     Side& side = *sides_[number];
     std::vector<Frame> kept;
     std::vector<const Steered*> wanted;
-    const auto intended = side.engine.intended();
     for (std::size_t at = 0; at < frames.size(); ++at) {
-        const auto on_purpose = [&](const IntendedDifference& difference) {
-            const auto& decision = expected[at].decision;
-            return decision && decision->action == FL_ACTION_DROP && decision->reason == difference.reason;
-        };
-        if (const auto found = std::find_if(intended.begin(), intended.end(), on_purpose); found != intended.end()) {
-            auto& [packets, bytes] = side.withheld[found->reason];
+        if (side.engine.finishes_exceptions() && is_exception(expected[at])) {
+            const auto reason = static_cast<fl_reason>(expected[at].decision->reason);
+            auto& [packets, bytes] = side.withheld[reason];
             ++packets;
             bytes += frames[at].size();
-            ++tally_["intended"][std::string(side.engine.name()) + " " + found->why];
+            ++tally_["exception"][reason_name(reason)];
             continue;
         }
         kept.push_back(frames[at]);

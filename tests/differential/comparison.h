@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Engines held against plain memory: the same frames over tables that were filled alike must end alike, in verdict, in each
-// byte and in each counter. What an engine does otherwise on purpose it says itself (SteerEngine::intended()); frames that
-// end so are kept from it and counted.
+// byte and in each counter. Exceptions, which an engine may finish on purpose, are kept from it and counted.
 #pragma once
 
 #include <functional>
@@ -26,7 +25,8 @@ struct PlantedFault {
     std::size_t side;  // number of the engine; plain memory is 0
 };
 
-// How often each way of ending was met: by "verdict", by "encapsulation", by "reason".
+// How often each way of ending was met: by "verdict", by "encapsulation", by "reason"; and what was kept from an engine that
+// finishes exceptions, by "exception".
 using Tally = std::map<std::string, std::map<std::string, std::uint64_t>>;
 
 class Comparison {

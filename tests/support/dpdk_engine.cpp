@@ -14,7 +14,6 @@ namespace {
 
 constexpr unsigned kRing = 64;
 constexpr unsigned kBuffers = 127;
-constexpr int kPlainExtensions = 6;  // FL_MAX_EXTENSIONS where no engine defines it
 
 class DpdkEngine : public SteerEngine {
   public:
@@ -26,6 +25,8 @@ class DpdkEngine : public SteerEngine {
         return std::move(tables::Tables::create_anonymous(limits).value());
     }
     void leave() override { worker_.reset(); }
+    // Exceptions: it holds fragments, cuts packets to fit and looks further along chains of IPv6 headers.
+    bool finishes_exceptions() const override { return true; }
 
     Steered run(tables::Tables& tables, const std::vector<std::uint8_t>& frame, bool unwrap_only,
                 std::uint64_t now_ns) override {
@@ -35,7 +36,7 @@ class DpdkEngine : public SteerEngine {
     std::vector<Steered> run_burst(tables::Tables& tables, std::span<const std::vector<std::uint8_t>> frames,
                                    bool unwrap_only, std::uint64_t) override {
         if (unwrap_only || frames.size() > engine::kBurst) throw std::logic_error("not for this engine");
-        if (!worker_) worker_.emplace(tables, tables::WorkerSlot::create(tables).value(), ethdev_);
+        if (!worker_) worker_.emplace(tables, tables::WorkerSlot::create(tables).value(), pointers_);
         std::vector<rte_mbuf*> sent;
         for (const auto& frame : frames) {
             sent.push_back(load(frame));
@@ -56,11 +57,6 @@ class DpdkEngine : public SteerEngine {
         return all;
     }
 
-    std::vector<IntendedDifference> intended() const override {
-        if (FL_MAX_EXTENSIONS == kPlainExtensions) return {};
-        return {{FL_REASON_EXTENSION_CHAIN, "no verifier limits how far it looks along a chain of IPv6 headers"}};
-    }
-
   private:
     rte_mbuf* load(const std::vector<std::uint8_t>& frame) {
         rte_mbuf* mbuf = rte_pktmbuf_alloc(pool_.get());
@@ -73,7 +69,7 @@ class DpdkEngine : public SteerEngine {
 
     BufferPool pool_ = make_buffers("differential", kBuffers);
     RingPort ports_[2] = {{"own", pool_.get(), kRing}, {"other", pool_.get(), kRing}};
-    std::array<std::uint16_t, 3> ethdev_{RTE_MAX_ETHPORTS, ports_[0].ethdev(), ports_[1].ethdev()};
+    engine::PacketPort* pointers_[3] = {nullptr, &ports_[0].port(), &ports_[1].port()};
     std::optional<engine::BurstWorker> worker_;
 };
 

@@ -12,6 +12,8 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "dataplane/engine/ethdev_port.h"
+
 namespace fairlead::test {
 namespace {
 
@@ -68,6 +70,7 @@ RingPort::RingPort(const std::string& name, rte_mempool* pool, unsigned ring_siz
     const int made = rte_eth_from_rings(name.c_str(), &inward_, 1, &outward_, 1, 0);
     if (made < 0) fail(name);
     ethdev_ = static_cast<std::uint16_t>(made);
+    port_ = engine::EthdevPort::running(ethdev_);
     const rte_eth_conf settings{};
     if (rte_eth_dev_configure(ethdev_, 1, 1, &settings) != 0 ||
         rte_eth_rx_queue_setup(ethdev_, 0, static_cast<std::uint16_t>(ring_size), 0, nullptr, pool) != 0 ||

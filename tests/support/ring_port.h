@@ -14,6 +14,8 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/engine/packet_port.h"
+
 namespace fairlead::test {
 
 // The environment abstraction layer, which can be initialised once a process. Its runtime folder goes with it.
@@ -42,6 +44,7 @@ class RingPort {
     RingPort& operator=(const RingPort&) = delete;
 
     std::uint16_t ethdev() const { return ethdev_; }
+    engine::PacketPort& port() const { return *port_; }
     rte_ring* inward() const { return inward_; }    // what the port receives
     rte_ring* outward() const { return outward_; }  // what it has sent
 
@@ -55,6 +58,7 @@ class RingPort {
     rte_ring* inward_;
     rte_ring* outward_;
     std::uint16_t ethdev_;
+    std::unique_ptr<engine::PacketPort> port_;
 };
 
 // The frame in a buffer, which goes back to its pool.

@@ -24,12 +24,6 @@ struct Steered {
     std::optional<fl_decision> decision = {};  // from plain memory alone, and not where frames are only unwrapped
 };
 
-// What an engine does otherwise than plain memory on purpose, with packets that end there for this reason.
-struct IntendedDifference {
-    fl_reason reason;
-    const char* why;
-};
-
 class SteerEngine {
   public:
     virtual ~SteerEngine() = default;
@@ -52,7 +46,8 @@ class SteerEngine {
     }
     static constexpr std::size_t kMostAtOnce = 32;
 
-    virtual std::vector<IntendedDifference> intended() const { return {}; }
+    // Whether it does better than plain memory, on purpose, with what a decision calls an exception.
+    virtual bool finishes_exceptions() const { return false; }
     // Whether frames arrive without room in front of them.
     void set_cramped(bool cramped) { cramped_ = cramped; }
 
