@@ -16,6 +16,7 @@ struct InstancePaths {
     std::filesystem::path socket;  // control API
     std::filesystem::path lock;    // held by the one lbd of this instance
     std::filesystem::path state;   // run-time state
+    std::filesystem::path engine;  // held by the one lb-dpdk of this instance, its pid within
 
     // A name becomes a file's name in four places: letters, digits, '-' and '_', at most 48 (the BPF file system takes no dots).
     static Result<InstancePaths> of(const std::string& name) {
@@ -23,8 +24,12 @@ struct InstancePaths {
         if (name.empty() || name.size() > 48 || !std::all_of(name.begin(), name.end(), allowed))
             return fail("instance '" + name + "': expected 1 to 48 letters, digits, '-' or '_'", EINVAL);
         const std::filesystem::path run = "/run/fairlead";
-        return InstancePaths{name, std::filesystem::path("/sys/fs/bpf/fairlead") / name, run / (name + ".sock"),
-                             run / (name + ".lock"), std::filesystem::path("/var/lib/fairlead") / (name + ".json")};
+        return InstancePaths{name,
+                             std::filesystem::path("/sys/fs/bpf/fairlead") / name,
+                             run / (name + ".sock"),
+                             run / (name + ".lock"),
+                             std::filesystem::path("/var/lib/fairlead") / (name + ".json"),
+                             run / (name + "-dpdk.lock")};
     }
 };
 

@@ -486,6 +486,7 @@ Result<Attachment> attach(tables::Tables& tables, const fs::path& folder, const 
     result.ifname = port.ifname;
     result.port = port.number;
     result.ifindex = ifindex;
+    result.steering = port.steering;
     fl_port& entry = tables.ports()[port.number];
     claim_port(entry, port.ifname, ifindex);
     const Job job{tables, folder, port, ifindex, entry, programs, result};

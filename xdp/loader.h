@@ -46,6 +46,7 @@ struct Attachment {
     fl_engine_kind mode = FL_ENGINE_NONE;  // FL_ENGINE_XDP_NATIVE or _GENERIC
     std::string reason;                    // why the mode is generic although native was not ruled out; "" otherwise
     Frames frames = Frames::kLinear;       // as FL_PORT_FRAMES of the port says it too
+    Steering steering = Steering::kHere;   // as FL_PORT_FEED does
     bool adopted = false;                  // the program was replaced under a link that was there; no packet was lost
     std::uint32_t link_id = 0;
     ProgramInfo program;

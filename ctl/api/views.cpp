@@ -8,6 +8,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "dataplane/tables/grace.h"
+
 namespace fairlead::api {
 namespace {
 void add_counts(Json& json, const tables::Counts& counts) {
@@ -147,12 +149,23 @@ Json nodes_json(const ControllerFacts* facts) {
 // A VLAN's number; 0 = untagged; null = whatever a frame has.
 Json vlan_json(std::uint32_t vlan) { return vlan == FL_VLAN_NONE ? Json() : Json(vlan); }
 
+// Who steers what comes in there.
+std::string_view engine_of(const tables::PortStatus& port) {
+    return to_string(port.flags & FL_PORT_FEED ? FL_ENGINE_DPDK : port.mode);
+}
+
+Json lb_dpdk_json(const tables::Tables& tables) {
+    const auto workers = tables::living_workers(tables);
+    if (workers.empty()) return nullptr;
+    return {{"pid", workers.front().pid}, {"workers", workers.size()}};
+}
+
 Json port_json(const tables::PortStatus& port, const fl_port& record, const ControllerFacts* facts) {
     const PortFacts* more = nullptr;
     if (facts)
         for (const auto& known : facts->ports)
             if (known.number == port.number) more = &known;
-    Json json{{"number", port.number}, {"interface", port.name}, {"engine", to_string(port.mode)}};
+    Json json{{"number", port.number}, {"interface", port.name}, {"engine", engine_of(port)}};
     json["reason"] = more ? Json(more->reason) : Json();
     json["mac"] = tables::mac_of(record.mac).to_string();
     json["mtu"] = port.mtu;
@@ -291,6 +304,7 @@ Json status_view(const std::string& instance, const tables::Tables& tables, cons
     json["nodes"] = nodes_json(facts);
     json["announce"] = announce_json(facts);
     json["serving"] = serving_json(snapshot, facts);
+    json["lb_dpdk"] = lb_dpdk_json(tables);
     json["ports"] = Json::array();
     json["ways"] = Json::array();
     for (const auto& port : snapshot.ports) {

@@ -86,6 +86,7 @@ class Completer {
         for (auto* pool : pools_) fill_table(*pool);
         check_limits();
         complete_ha(draft_, report_);
+        complete_dpdk(draft_, report_);
         return assemble();
     }
 

@@ -113,6 +113,16 @@ std::string_view to_string(HaMode mode) {
 
 std::string_view to_string(Announce announce) { return announce == Announce::kRoute ? "route" : "arp"; }
 
+std::string_view to_string(Poll poll) { return poll == Poll::kBusy ? "busy" : "adaptive"; }
+
+const DpdkPort* dpdk_port(const Config& config, const Node& node, std::string_view interface) {
+    const auto& ports = config.dpdk.ports;
+    const auto found = std::find_if(ports.begin(), ports.end(), [&](const DpdkPort& port) {
+        return port.interface == interface && (port.node.empty() || port.node == node.name);
+    });
+    return found == ports.end() ? nullptr : &*found;
+}
+
 std::string_view to_string(OnStop on_stop) { return on_stop == OnStop::kKeep ? "keep" : "withdraw"; }
 
 std::string_view to_string(Engine engine) {

@@ -185,6 +185,31 @@ struct Limits {
     auto operator<=>(const Limits&) const = default;
 };
 
+// How lb-dpdk waits for packets: sleeps when there are none for a while, or never.
+enum class Poll { kAdaptive, kBusy };
+
+// An interface that lb-dpdk runs with a driver of DPDK's. The others of a node are the kernel's.
+struct DpdkPort {
+    std::string interface;  // of a node
+    std::string device;     // a PCI address, or a virtual device with its parameters, as DPDK calls it
+    std::uint16_t queues = 1;
+    std::string node = {};  // whose interface; empty: of every node that has it
+    bool operator==(const DpdkPort&) const = default;
+};
+inline constexpr std::uint16_t kMaxDpdkQueues = 64;
+
+struct Dpdk {
+    bool supervise = true;                         // lbd starts lb-dpdk where it is needed, and again when it ends
+    bool exceptions = false;                       // lb-dpdk is needed behind XDP too
+    std::uint32_t exceptions_per_second = 10'000;  // that the XDP program may give it, per CPU
+    std::vector<unsigned> cores = {};              // CPUs for its workers; empty: any
+    std::uint32_t memory_mb = 256;
+    bool huge_pages = false;
+    Poll poll = Poll::kAdaptive;
+    std::vector<DpdkPort> ports = {};
+    bool operator==(const Dpdk&) const = default;
+};
+
 struct Log {
     LogLevel level = LogLevel::kInfo;
 };
@@ -203,6 +228,7 @@ struct Config {
     Log log;
     Metrics metrics;
     Ha ha;
+    Dpdk dpdk;
     std::filesystem::path hash_key_file = "/var/lib/fairlead/hash.key";  // 16 bytes as 32 hex digits, made once, 0600
     std::vector<IpPrefix> encap_source_prefix;  // at most one a family; empty = the node's own address
 
@@ -229,6 +255,9 @@ Result<std::string> read_config(const std::filesystem::path& file);
 LoadResult load_config(const std::filesystem::path& file);
 LoadResult parse_config(std::string_view toml, std::string_view file_name);
 
+// The device that a node's interface is run with by DPDK; null: it is the kernel's.
+const DpdkPort* dpdk_port(const Config& config, const Node& node, std::string_view interface);
+
 // What two configs differ in beside pools, services and VIPs, a line each: "[log] level info -> debug".
 std::vector<std::string> diff_settings(const Config& before, const Config& after);
 
@@ -246,6 +275,7 @@ std::string_view to_string(Engine);
 std::string_view to_string(HaMode);
 std::string_view to_string(Announce);
 std::string_view to_string(OnStop);
+std::string_view to_string(Poll);
 std::string_view to_string(Forward);
 std::string_view to_string(Affinity);
 std::string_view to_string(AllDown);

@@ -19,8 +19,8 @@ constexpr std::size_t kMaxInterfaceName = 15;  // IFNAMSIZ less its NUL
 
 const KeyList kTopKeys = {
     .known = {"interface", "interfaces", "node", "pool", "service", "limits", "metrics", "log", "hash_key_file",
-              "encap_source_prefix", "ha"},
-    .reserved = {"sync", "dpdk"},
+              "encap_source_prefix", "ha", "dpdk"},
+    .reserved = {"sync"},
     .elsewhere = {{"engine", "[[node]]"},
                   {"address", "[[node]]"},
                   {"name", "[[node]], [[pool]] or [[service]]"},
@@ -111,7 +111,7 @@ const KeyList kCheckKeys = {
 };
 
 constexpr std::array<Choice<Engine>, 4> kEngines = {
-    {{"auto", Engine::kAuto}, {"xdp", Engine::kXdp}, {"xdp-generic", Engine::kXdpGeneric}, {"dpdk", std::nullopt}}};
+    {{"auto", Engine::kAuto}, {"xdp", Engine::kXdp}, {"xdp-generic", Engine::kXdpGeneric}, {"dpdk", Engine::kDpdk}}};
 constexpr std::array<Choice<Forward>, 4> kForwards = {
     {{"l2dsr", Forward::kL2Dsr}, {"ipip", Forward::kIpip}, {"gue", Forward::kGue}, {"nat", std::nullopt}}};
 constexpr std::array<Choice<Affinity>, 2> kAffinities = {
@@ -710,6 +710,7 @@ Draft decode(const Document& document, Report& report) {
     decode_metrics(top, draft.rest.metrics);
     decode_log(top, draft.rest.log);
     decode_ha(top, draft.rest.ha, draft.ha);
+    decode_dpdk(top, draft.rest.dpdk, draft.dpdk_ports);
     decode_key_file(top, draft.rest.hash_key_file);
     decode_prefixes(top, draft.rest.encap_source_prefix);
     return draft;

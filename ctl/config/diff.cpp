@@ -142,6 +142,26 @@ void diff_ha(Lines& lines, const Config& before, const Config& after) {
     diff_groups(lines, before, after);
 }
 
+std::string text_of(const DpdkPort& port) {
+    return port.interface + " = " + port.device + ", queues " + std::to_string(port.queues) +
+           (port.node.empty() ? "" : ", node " + port.node);
+}
+
+void diff_dpdk(Lines& lines, const Dpdk& before, const Dpdk& after) {
+    const auto flag = [](bool set) { return set ? "yes" : "no"; };
+    const auto cores = [](const Dpdk& of) { return joined(of.cores, [](auto core) { return std::to_string(core); }); };
+    const auto ports = [](const Dpdk& of) { return joined(of.ports, [](const auto& port) { return text_of(port); }); };
+    add_change(lines, "[dpdk] supervise", flag(before.supervise), flag(after.supervise));
+    add_change(lines, "[dpdk] exceptions", flag(before.exceptions), flag(after.exceptions));
+    add_change(lines, "[dpdk] exceptions_per_second", std::to_string(before.exceptions_per_second),
+               std::to_string(after.exceptions_per_second));
+    add_change(lines, "[dpdk] cores", cores(before), cores(after));
+    add_change(lines, "[dpdk] memory_mb", std::to_string(before.memory_mb), std::to_string(after.memory_mb));
+    add_change(lines, "[dpdk] huge_pages", flag(before.huge_pages), flag(after.huge_pages));
+    add_change(lines, "[dpdk] poll", std::string(to_string(before.poll)), std::string(to_string(after.poll)));
+    add_change(lines, "[dpdk] ports", ports(before), ports(after));
+}
+
 }  // namespace
 
 std::vector<std::string> diff_settings(const Config& before, const Config& after) {
@@ -150,6 +170,7 @@ std::vector<std::string> diff_settings(const Config& before, const Config& after
     diff_limits(lines, before.limits, after.limits);
     add_change(lines, "[ha] announce", text_of(before.ha), text_of(after.ha));
     diff_ha(lines, before, after);
+    diff_dpdk(lines, before.dpdk, after.dpdk);
     add_change(lines, "[metrics]", endpoint_of(before.metrics), endpoint_of(after.metrics));
     add_change(lines, "[log] level", std::string(text_of(before.log.level)), std::string(text_of(after.log.level)));
     add_change(lines, "hash_key_file", before.hash_key_file.string(), after.hash_key_file.string());

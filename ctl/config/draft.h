@@ -103,6 +103,12 @@ struct HaDraft {
     std::vector<HaGroupDraft> groups;
 };
 
+struct DpdkPortDraft {
+    DpdkPort value;
+    Position at;
+    std::optional<Position> interface_at, node_at;
+};
+
 struct Draft {
     std::vector<NodeDraft> nodes;
     std::vector<PoolDraft> pools;
@@ -110,12 +116,16 @@ struct Draft {
     std::vector<ServiceDraft> services;
     LimitsDraft limits;
     HaDraft ha;
-    Config rest;  // ha, log, metrics, hash_key_file, encap_source_prefix
+    std::vector<DpdkPortDraft> dpdk_ports;
+    Config rest;  // ha, dpdk, log, metrics, hash_key_file, encap_source_prefix
 };
 
 // A table such as [limits]; null, and reported, if it is something else.
 const Value* section(const TableReader& top, std::string_view key);
 void decode_ha(const TableReader& top, Ha& ha, HaDraft& draft);
+void decode_dpdk(const TableReader& top, Dpdk& dpdk, std::vector<DpdkPortDraft>& ports);
+// [[dpdk.port]] against the nodes.
+void complete_dpdk(Draft& draft, Report& report);
 void decode_node_priority(const TableReader& reader, NodeDraft& node);
 // [ha] against nodes and services, once these are known to be good by themselves.
 void complete_ha(Draft& draft, Report& report);

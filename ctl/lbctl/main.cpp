@@ -571,7 +571,7 @@ struct Command {
     CaptureArguments capture;
     DrainArguments drain;
     RoleArguments role;
-    std::string file, interface, pool, group, to;
+    std::string file, interface, pool, group, to, engine;
     bool all = false, watch = false, history = false, now = false;
     double interval = 1;
 };
@@ -677,6 +677,12 @@ void add_changes(CLI::App& app, Command& c) {
         c.run = [&c](const Source& s) {
             return change(c.options, s, "/v1/failback", c.pool.empty() ? Json::object() : Json{{"pool", c.pool}});
         };
+    });
+    auto* engine = app.add_subcommand("engine", "who steers: the XDP program or lb-dpdk")->require_subcommand(1);
+    auto* switch_to = engine->add_subcommand("switch", "on interfaces that are the kernel's, until lbd ends");
+    switch_to->add_option("engine", c.engine)->required()->check(CLI::IsMember({"dpdk", "xdp"}));
+    switch_to->callback([&c] {
+        c.run = [&c](const Source& s) { return change(c.options, s, "/v1/engine", Json{{"engine", c.engine}}); };
     });
     auto* failover = app.add_subcommand("failover", "hand over to the other node, until that one dies");
     failover->add_option("--group", c.group, "only this group of VIPs");

@@ -189,6 +189,9 @@ std::string status_head(const Json& s) {
     text += role_lines(s["role"]);
     if (s.contains("nodes")) text += node_lines(s["nodes"]);
     if (s.contains("announce") && !s["announce"].is_null()) text += announce_lines(s["announce"]);
+    if (s.contains("lb_dpdk") && !s["lb_dpdk"].is_null())
+        text +=
+            "lb-dpdk     process " + cell(s["lb_dpdk"]["pid"]) + ", workers: " + cell(s["lb_dpdk"]["workers"]) + "\n";
     const auto& ports = s["ports"];
     if (std::none_of(ports.begin(), ports.end(), [](const Json& port) { return port["attached"].get<bool>(); }))
         return text + "serving     NOTHING: no program is attached\n";

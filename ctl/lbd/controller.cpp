@@ -11,12 +11,15 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <thread>
 
+#include "ctl/lbd/engine_process.h"
 #include "ctl/lbd/hash_key.h"
 #include "ctl/lbd/hello_service.h"
 #include "ctl/lbd/log.h"
 #include "ctl/lbd/silent_hosts.h"
 #include "ctl/plan/shared_digest.h"
+#include "dataplane/tables/grace.h"
 #include "dataplane/tables/snapshot.h"
 
 namespace fairlead {
@@ -24,9 +27,11 @@ namespace {
 // Answers that the program makes itself, per CPU and second: plenty for people and scanners, too few to amplify.
 constexpr std::uint32_t kAnswersPerSecond = 10'000;
 constexpr std::chrono::seconds kTick{1};
-constexpr int kStepsAnAsk = 5;                   // whether a backend that leaves may go
-constexpr std::chrono::milliseconds kStep{100};  // of slots in transition, of pins, and of backends that come or go
-constexpr std::uint32_t kRole = 0;               // without HA; with it a group's is its VRID
+constexpr int kStepsAnAsk = 5;                    // whether a backend that leaves may go
+constexpr std::chrono::milliseconds kStep{100};   // of slots in transition, of pins, and of backends that come or go
+constexpr std::chrono::seconds kEngineStart{30};  // for lb-dpdk to make its interfaces: it maps huge pages first
+constexpr std::chrono::milliseconds kEngineLook{20};
+constexpr std::uint32_t kRole = 0;  // without HA; with it a group's is its VRID
 
 std::uint64_t realtime_ns() {
     return static_cast<std::uint64_t>(
@@ -51,16 +56,6 @@ health::Verdict verdict_of(fl_backend_state state) {
     }
 }
 
-xdp::Mode mode_of(config::Engine engine) {
-    switch (engine) {
-        case config::Engine::kXdp:
-            return xdp::Mode::kNative;
-        case config::Engine::kXdpGeneric:
-            return xdp::Mode::kGeneric;
-        default:
-            return xdp::Mode::kAuto;
-    }
-}
 }  // namespace
 
 struct Controller::Io {
@@ -99,7 +94,8 @@ Result<std::unique_ptr<Controller>> Controller::create(boost::asio::io_context& 
 }
 
 Result<void> Controller::start() {
-    for (const auto step : {&Controller::choose_this_node, &Controller::take_lock, &Controller::open_tables}) {
+    for (const auto step : {&Controller::choose_this_node, &Controller::take_lock, &Controller::open_tables,
+                            &Controller::begin_engines}) {
         if (auto done = (this->*step)(); !done) return done;
     }
     auto network = net::KernelNet::create();
@@ -204,6 +200,54 @@ Result<void> Controller::open_tables() {
     });
     spdlog::info("tables {}: {} MiB in {}", adopting_ ? "adopted" : "made", tables_->bytes() >> 20, folder.string());
     return {};
+}
+
+// The interface of a NIC that is DPDK's comes from lb-dpdk; then all is as with any other.
+Result<void> Controller::begin_engines() {
+    engines_.emplace(*tables_, options_.paths.tables, config_, node_);
+    if (auto r = writer_->set_exception_rate(config_.dpdk.exceptions_per_second); !r) return r;
+    if (config_.dpdk.supervise) {
+        std::vector<std::string> command{engine_program(), "--config", options_.config_file.string(), "--instance",
+                                         options_.paths.name};
+        if (!options_.node.empty()) command.insert(command.end(), {"--node", options_.node});
+        engine_process_ = std::make_unique<EngineProcess>(io_, std::move(command), options_.paths.engine);
+    }
+    if (engines_->missing_interfaces().empty()) return {};
+    follow_engine();
+    const auto deadline = std::chrono::steady_clock::now() + kEngineStart;
+    while (!engines_->missing_interfaces().empty()) {
+        if (std::chrono::steady_clock::now() > deadline)
+            return fail("lb-dpdk has not made the interface " + engines_->missing_interfaces().front(), ENODEV);
+        std::this_thread::sleep_for(kEngineLook);
+    }
+    return {};
+}
+
+namespace {
+// XDP as the config wants it, or as it can be had.
+config::Engine xdp_engine(config::Engine configured) {
+    return configured == config::Engine::kDpdk ? config::Engine::kAuto : configured;
+}
+}  // namespace
+
+// lb-dpdk runs while it is needed, if that is ours to see to.
+void Controller::follow_engine() {
+    if (!engine_process_) return;
+    if (engines_->needs_dpdk())
+        engine_process_->run();
+    else
+        engine_process_->end();
+}
+
+Controller::ChangeResult Controller::switch_engine(bool dpdk) {
+    if (!published_) return fail("not serving yet", EAGAIN);
+    auto lines = engines_->switch_to(dpdk ? config::Engine::kDpdk : xdp_engine(node_.engine), ports_->devices());
+    if (!lines) return lines;
+    follow_engine();
+    look_at_programs();
+    if (dpdk && !tables::any_worker_lives(*tables_))
+        lines->push_back(engine_process_ ? "lb-dpdk is being started" : "lb-dpdk does not run: start it");
+    return lines;
 }
 
 Result<void> Controller::set_ports() {
@@ -435,21 +479,9 @@ void Controller::own_routes() {
     announcer_->set_owner(wanted ? std::optional(net::RouteOwner{routes.table, routes.protocol}) : std::nullopt);
 }
 
-// Asks the kernel: an earlier lbd's program counts, and one that an operator took off does not.
-bool Controller::all_attached() const {
-    const auto list = xdp::list(options_.paths.tables);
-    const auto attached = [&](const PortTable::Device& device) {
-        return list && std::any_of(list->begin(), list->end(), [&](const auto& one) {
-                   return one.ifname == device.ifname && one.mode != FL_ENGINE_NONE;
-               });
-    };
-    const auto& devices = ports_->devices();
-    return !devices.empty() && std::all_of(devices.begin(), devices.end(), attached);
-}
-
 // True if it has changed.
 bool Controller::look_at_programs() {
-    const bool attached = all_attached();
+    const bool attached = engines_->all_attached(ports_->devices());
     return std::exchange(attached_, attached) != attached;
 }
 
@@ -666,7 +698,8 @@ Result<void> Controller::publish() {
     update_peers();
     // What tells tables that were filled from tables that were only made.
     if (auto r = writer_->set_config_digest(1); !r) return r;
-    if (auto r = attach(); !r) return r;
+    if (auto r = engines_->attach(ports_->devices()); !r) return r;
+    follow_engine();
     finish_take_over();
     ports_->forget_adopted();
     published_ = true;
@@ -687,73 +720,14 @@ void Controller::publish_if_ready() {
     }
 }
 
-Result<void> Controller::attach() {
-    attachments_.clear();
-    for (const auto& device : ports_->devices()) {
-        auto attached = attach_device(device);
-        if (!attached) return tl::unexpected(attached.error());
-        attachments_.push_back(std::move(*attached));
-    }
-    return {};
-}
-
-Result<xdp::Attachment> Controller::attach_device(const PortTable::Device& device) {
-    const xdp::PortSpec port{device.number, device.ifname, xdp::ProgramKind::kSteer};
-    auto attached = xdp::attach(*tables_, options_.paths.tables, port, mode_of(node_.engine));
-    if (!attached) return attached;
-    spdlog::info("{}: {}{}, program {}{}{}", attached->ifname,
-                 attached->mode == FL_ENGINE_XDP_NATIVE ? "native XDP" : "generic XDP",
-                 attached->adopted ? ", replaced in place" : "", attached->program.id,
-                 attached->reason.empty() ? "" : ": ", attached->reason);
-    for (const auto& warning : attached->warnings) spdlog::warn("{}: {}", attached->ifname, warning);
-    return attached;
-}
-
-// An interface that was removed and made anew has another index, and no program. An attempt that fails is made again at
-// the next change of a link.
 void Controller::follow_interfaces() {
     if (auto set = set_ports(); !set) spdlog::warn("{}", set.error().message);
     asio_->tracker->set_interfaces(ports_->interfaces());
     if (!published_) return;
-    detach_strays();
-    for (const auto& device : ports_->devices()) follow_device(device);
+    engines_->follow(ports_->devices());
+    follow_engine();
     look_at_programs();
     follow_routes();
-}
-
-void Controller::follow_device(const PortTable::Device& device) {
-    auto found = std::find_if(attachments_.begin(), attachments_.end(),
-                              [&](const auto& attachment) { return attachment.port == device.number; });
-    if (found == attachments_.end()) {  // a slave that has come
-        xdp::Attachment none;
-        none.ifname = device.ifname;
-        none.port = device.number;
-        found = attachments_.insert(found, std::move(none));
-    }
-    if (device.ifindex && device.ifindex == found->ifindex) return;
-    if (found->ifindex) spdlog::warn("{}: the interface is gone, and the program with it", device.ifname);
-    found->ifindex = 0;
-    found->mode = FL_ENGINE_NONE;
-    found->reason = "the interface is gone";
-    if (!device.ifindex) return;
-    auto attached = attach_device(device);
-    if (attached)
-        *found = std::move(*attached);
-    else
-        spdlog::error("{}: {}", device.ifname, attached.error().message);
-}
-
-// Slaves that left their bond.
-void Controller::detach_strays() {
-    const auto& devices = ports_->devices();
-    std::erase_if(attachments_, [&](const auto& attachment) {
-        const auto same = [&](const auto& device) { return device.number == attachment.port; };
-        if (std::any_of(devices.begin(), devices.end(), same)) return false;
-        auto detached = xdp::detach(options_.paths.tables, attachment.ifname);
-        spdlog::warn("{}: it left its bond; {}", attachment.ifname,
-                     detached ? "the program was taken off" : detached.error().message);
-        return true;
-    });
 }
 
 // ---- Network ----
@@ -1159,6 +1133,9 @@ std::vector<std::string> Controller::reload_refusals(const config::Config& next)
     if (next.encap_source_prefix != config_.encap_source_prefix)
         lines.push_back("encap_source_prefix changed: restart lbd");
     if (next.ha.mode != config_.ha.mode) lines.push_back("[ha] mode changed: restart lbd");
+    auto dpdk = next.dpdk;
+    dpdk.exceptions_per_second = config_.dpdk.exceptions_per_second;
+    if (dpdk != config_.dpdk) lines.push_back("[dpdk] changed: restart lbd and lb-dpdk");
     if (next.metrics.enabled != config_.metrics.enabled || next.metrics.address != config_.metrics.address ||
         next.metrics.port != config_.metrics.port)
         lines.push_back("[metrics] changed: restart lbd");
@@ -1319,6 +1296,8 @@ ReloadResult Controller::reload(Leavers leavers) {
     node_.priority = node->priority;
     node_.priorities = node->priorities;
     follow_ha();
+    if (auto r = writer_->set_exception_rate(config_.dpdk.exceptions_per_second); !r)
+        spdlog::error("{}", r.error().message);
     own_routes();
     follow_routes();
     for (const auto& line : changed) spdlog::info("reload: {}", line);

@@ -19,6 +19,7 @@
 #include "ctl/health/health_monitor.h"
 #include "ctl/instance.h"
 #include "ctl/lbd/decision_writer.h"
+#include "ctl/lbd/engines.h"
 #include "ctl/lbd/ha_service.h"
 #include "ctl/lbd/paths.h"
 #include "ctl/lbd/ports.h"
@@ -38,6 +39,7 @@ class io_context;
 
 namespace fairlead {
 
+class EngineProcess;
 class HelloService;
 
 struct ControllerOptions {
@@ -109,6 +111,9 @@ class Controller {
     // With mode = "external": what the other program decided, for a group or, empty, for all.
     ChangeResult set_role(const std::string& group, bool active);
 
+    // Until lbd ends: who steers on interfaces that are the kernel's.
+    ChangeResult switch_engine(bool dpdk);
+
     // Stops checking and, with HA, hands over; the data path runs on.
     void stop();
 
@@ -129,7 +134,7 @@ class Controller {
     const PortTable& ports() const { return *ports_; }
     const net::NetlinkModel& network() const { return network_->model(); }
     const tables::Tables& tables() const { return *tables_; }
-    const std::vector<xdp::Attachment>& attachments() const { return attachments_; }
+    const std::vector<xdp::Attachment>& attachments() const { return engines_->attachments(); }
     const HaService* ha() const { return ha_.get(); }  // null without HA
     const RouteAnnouncer& announcer() const { return *announcer_; }
     const HelloService& hello() const;  // says nothing without HA
@@ -143,6 +148,8 @@ class Controller {
     Result<void> open_tables();
     Result<void> write_identity();
     Result<void> set_ports();
+    Result<void> begin_engines();
+    void follow_engine();
     void adopt_run_time_state();
     void watch_network();
     void start_checks();
@@ -164,7 +171,6 @@ class Controller {
     void follow_idle();
 
     void own_routes();
-    bool all_attached() const;
     bool look_at_programs();
     void follow_routes();
     void check_routes(bool programs_changed);
@@ -191,11 +197,7 @@ class Controller {
     Result<void> set_old_tables_aside(const std::string& why);
     Result<void> take_over();
     void finish_take_over();
-    Result<void> attach();
-    Result<xdp::Attachment> attach_device(const PortTable::Device& device);
     void follow_interfaces();
-    void follow_device(const PortTable::Device& device);
-    void detach_strays();
     void publish_if_ready();
     void wait_for_netlink();
     void want_destinations();
@@ -239,7 +241,8 @@ class Controller {
     std::unique_ptr<Transitions> transitions_;
     std::optional<DecisionWriter> decisions_;
     std::unique_ptr<health::HealthMonitor> monitor_;
-    std::vector<xdp::Attachment> attachments_;  // of ports_->devices(), by number
+    std::optional<Engines> engines_;
+    std::unique_ptr<EngineProcess> engine_process_;  // null: somebody else sees to lb-dpdk
     std::unique_ptr<HaService> ha_;
     std::optional<RouteAnnouncer> announcer_;
     plan::Settling settling_;

@@ -125,6 +125,10 @@ api::Response Server::post(const api::Request& request) {
         spdlog::info("failback by {}: {}", caller, request.body);
         return fail_back(request.body);
     }
+    if (request.path == "/v1/engine") {
+        spdlog::info("engine by {}: {}", caller, request.body);
+        return switch_engine(request.body);
+    }
     if (request.path == "/v1/drain" || request.path == "/v1/undrain" || request.path == "/v1/weight") {
         spdlog::info("{} by {}: {}", request.path.substr(4), caller, request.body);
         return change(request);
@@ -204,6 +208,15 @@ api::Response Server::fail_back(const std::string& body) {
     if (!json.is_object() || !(pool.is_null() || pool.is_string()))
         return error(400, "expected {} or {\"pool\": name}");
     auto changed = controller_.fail_back(pool.is_string() ? pool.get<std::string>() : "");
+    if (!changed) return error(status_of(changed.error()), changed.error().message);
+    return good({{"changed", *changed}});
+}
+
+api::Response Server::switch_engine(const std::string& body) {
+    const auto json = Json::parse(body, nullptr, false);
+    const auto engine = json.is_object() && json.size() == 1 ? json.value("engine", Json()) : Json();
+    if (engine != "dpdk" && engine != "xdp") return error(400, "expected {\"engine\": \"dpdk\"} or \"xdp\"");
+    auto changed = controller_.switch_engine(engine == "dpdk");
     if (!changed) return error(status_of(changed.error()), changed.error().message);
     return good({{"changed", *changed}});
 }

@@ -25,6 +25,7 @@ class Server {
     api::Response change_role(const api::Request& request);
     api::Response reload(const std::string& body);
     api::Response fail_back(const std::string& body);
+    api::Response switch_engine(const std::string& body);
     api::Response config_diff(const std::string& body);
     api::Response plan(const std::string& body);
 

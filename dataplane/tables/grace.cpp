@@ -171,13 +171,23 @@ Result<std::unique_ptr<GracePeriod>> make_grace(Tables& tables, GraceOptions opt
     return std::unique_ptr<GracePeriod>(std::make_unique<WorkerGrace>(tables, options));
 }
 
-bool any_worker_lives(const Tables& tables) {
-    const auto workers = tables.workers();
-    return std::any_of(workers.begin(), workers.end(), [](const fl_worker& worker) {
-        const auto pid = load_word(worker.pid);
-        return pid && may_live(pid, load_word(worker.started));
-    });
+namespace {
+std::uint32_t stride_of(const Tables& tables, std::uint32_t worker) {
+    return tables.limits().strides - FL_MAX_WORKERS + worker;
 }
+}  // namespace
+
+std::vector<LivingWorker> living_workers(const Tables& tables) {
+    const auto workers = tables.workers();
+    std::vector<LivingWorker> living;
+    for (std::uint32_t i = 0; i < workers.size(); ++i) {
+        const auto pid = load_word(workers[i].pid);
+        if (pid && may_live(pid, load_word(workers[i].started))) living.push_back({i, pid, stride_of(tables, i)});
+    }
+    return living;
+}
+
+bool any_worker_lives(const Tables& tables) { return !living_workers(tables).empty(); }
 
 Result<WorkerSlot> WorkerSlot::create(Tables& tables) {
     const auto own = static_cast<std::uint32_t>(getpid());
@@ -190,8 +200,7 @@ Result<WorkerSlot> WorkerSlot::create(Tables& tables) {
             continue;
         store_word(worker.started, own_start_time());
         if (const auto epoch = load_word(worker.epoch); epoch & 1) store_word(worker.epoch, epoch + 1);  // died inside
-        const std::uint32_t cpus = tables.limits().strides - FL_MAX_WORKERS;
-        return WorkerSlot(&worker, i, cpus + i);
+        return WorkerSlot(&worker, i, stride_of(tables, i));
     }
     return fail("all " + std::to_string(workers.size()) + " places for workers are taken", ENOSPC);
 }

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "dataplane/tables/result.h"
 #include "dataplane/tables/tables.h"
@@ -40,7 +41,13 @@ struct GraceOptions {
 // reference to `tables`.
 Result<std::unique_ptr<GracePeriod>> make_grace(Tables& tables, GraceOptions options = {});
 
-// Whether a registered worker still runs, as far as one can tell.
+// A registered worker that still runs, as far as one can tell.
+struct LivingWorker {
+    std::uint32_t index = 0;
+    std::uint32_t pid = 0;
+    std::uint32_t stride = 0;  // of its counters
+};
+std::vector<LivingWorker> living_workers(const Tables& tables);
 bool any_worker_lives(const Tables& tables);
 
 // A reader's entry in the workers table. Belongs to one thread; leaves the table when destroyed. A worker that dies

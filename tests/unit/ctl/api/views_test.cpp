@@ -79,7 +79,7 @@ TEST(Views, StatusHasTheDocumentedKeys) {
         const auto json = status(world, known);
         EXPECT_EQ(keys_of(json),
                   (Keys{"instance", "node", "version", "controller", "config", "role", "nodes", "announce", "serving",
-                        "ports", "ways", "pools", "tables", "tables_bytes", "hash_key_id"}));
+                        "lb_dpdk", "ports", "ways", "pools", "tables", "tables_bytes", "hash_key_id"}));
         EXPECT_EQ(keys_of(json["controller"]), (Keys{"running", "state", "pid", "since", "last_seen"}));
         EXPECT_EQ(keys_of(json["role"]), (Keys{"active", "reason", "since", "priority", "peer", "groups"}));
         EXPECT_EQ(keys_of(json["serving"]), (Keys{"vips", "services", "all_down"}));

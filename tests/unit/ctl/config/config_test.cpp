@@ -590,6 +590,37 @@ TEST(ChooseNode, SaysWhatThereIs) {
 
 // ---- two of them ----
 
+TEST(Config, DpdkAndItsPorts) {
+    const auto plain = parse(kMinimal);
+    EXPECT_EQ(plain.dpdk, Dpdk{});
+    EXPECT_EQ(dpdk_port(plain, plain.nodes[0], "eth0"), nullptr);
+    const auto config = parse(std::string(kMinimal) + R"(
+[dpdk]
+supervise = false
+exceptions = true
+exceptions_per_second = 500
+cores = [3, 2]
+memory_mb = 1024
+huge_pages = true
+poll = "busy"
+[[dpdk.port]]
+interface = "eth0"
+device = "net_af_packet0,iface=eth0"
+queues = 2
+)");
+    const DpdkPort port{"eth0", "net_af_packet0,iface=eth0", 2, ""};
+    EXPECT_EQ(config.dpdk, (Dpdk{false, true, 500, {3, 2}, 1024, true, Poll::kBusy, {port}}));
+    ASSERT_NE(dpdk_port(config, config.nodes[0], "eth0"), nullptr);
+    EXPECT_EQ(*dpdk_port(config, config.nodes[0], "eth0"), port);
+    EXPECT_EQ(dpdk_port(config, config.nodes[0], "eth1"), nullptr);
+    EXPECT_EQ(
+        diff_settings(plain, config),
+        (std::vector<std::string>{
+            "[dpdk] supervise yes -> no", "[dpdk] exceptions no -> yes", "[dpdk] exceptions_per_second 10000 -> 500",
+            "[dpdk] cores none -> 3, 2", "[dpdk] memory_mb 256 -> 1024", "[dpdk] huge_pages no -> yes",
+            "[dpdk] poll adaptive -> busy", "[dpdk] ports none -> eth0 = net_af_packet0,iface=eth0, queues 2"}));
+}
+
 TEST(DiffSettings, NamesEachKeyOutsidePoolsAndServices) {
     const auto services = std::string(kMinimal).substr(std::string(kMinimal).find("[[service]]"));
     const auto before = parse(
