@@ -421,6 +421,24 @@ void show_rates(const Options& options, const Sample& before, const Sample& now)
     std::cout << print_stats(now.stats(), &old, seconds) << std::endl;
 }
 
+// Beside those by service: by CPU and worker.
+int core_stats(const Options& options, const Source& source, bool watch, double interval) {
+    if (!watch) return view(options, source, "cores", [](const Json& json) { return print_cores(json, nullptr, 0); });
+    auto before = source.view("cores");
+    for (auto looked = std::chrono::steady_clock::now(); before;) {
+        std::this_thread::sleep_for(std::chrono::duration<double>(interval));
+        auto now = source.view("cores");
+        if (!now) return report(now.error());
+        const auto time = std::chrono::steady_clock::now();
+        const double seconds = std::chrono::duration<double>(time - std::exchange(looked, time)).count();
+        if (!options.json() && isatty(STDOUT_FILENO)) std::cout << "\033[H\033[2J";
+        show_notice(options, now->notice);
+        std::cout << (options.json() ? now->json.dump() : print_cores(now->json, &before->json, seconds)) << std::endl;
+        before = std::move(now);
+    }
+    return report(before.error());
+}
+
 int stats(const Options& options, const Source& source, bool watch, double interval) {
     auto before = take_sample(source);
     if (!before) return report(before.error());
@@ -572,7 +590,7 @@ struct Command {
     DrainArguments drain;
     RoleArguments role;
     std::string file, interface, pool, group, to, engine;
-    bool all = false, watch = false, history = false, now = false;
+    bool all = false, watch = false, history = false, now = false, per_core = false;
     double interval = 1;
 };
 
@@ -626,8 +644,10 @@ void add_views(CLI::App& app, Command& c) {
         return view(c.options, s, "counters", [&c](const Json& json) { return print_counters(json, c.all); });
     });
     counters->add_flag("--all", c.all, "reasons that never happened too");
-    auto* st = add("stats", "traffic by service and backend",
-                   [&c](const Source& s) { return stats(c.options, s, c.watch, c.interval); });
+    auto* st = add("stats", "traffic by service and backend", [&c](const Source& s) {
+        return (c.per_core ? core_stats : stats)(c.options, s, c.watch, c.interval);
+    });
+    st->add_flag("--per-core", c.per_core, "by CPU and by worker of lb-dpdk instead");
     st->add_flag("--watch", c.watch, "rates, until interrupted");
     st->add_option("--interval", c.interval, "seconds between two looks")
         ->check(CLI::Range(0.1, 3600.0))

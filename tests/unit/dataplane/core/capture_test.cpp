@@ -60,7 +60,9 @@ class CaptureRings : public Steer {
 TEST_F(CaptureRings, NothingIsWrittenWhileNobodyCaptures) {
     for (const auto port : {kDsr, kIpip, kDown}) run(to(port).bytes());
     EXPECT_EQ(entries_written(), 0U);
-    { const auto capture = begin(); }
+    {
+        const auto capture = begin();
+    }
     run(to(kIpip).bytes());
     EXPECT_EQ(entries_written(), 0U) << "a capture that has ended";
     for (const auto& line : tables_->rings().subspan(1))
