@@ -463,16 +463,6 @@ Result<void> finish(const Job& job) {
 
 }  // namespace
 
-fs::path exceptions_path(const fs::path& folder, const std::string& ifname) {
-    return folder / "exceptions" / pin_name(ifname);
-}
-
-std::string pin_name(const std::string& name) {
-    std::string pinned = name;
-    std::replace(pinned.begin(), pinned.end(), '.', ':');
-    return pinned;
-}
-
 Result<Attachment> attach(tables::Tables& tables, const fs::path& folder, const PortSpec& port, Mode mode) {
     const std::uint32_t ifindex = ::if_nametoindex(port.ifname.c_str());
     if (auto checked = check_request(tables, port, ifindex); !checked) return tl::unexpected(checked.error());

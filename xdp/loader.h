@@ -95,10 +95,7 @@ enum class TablesAfter { kKeep, kRemove };
 // kRemove the tables go too.
 Result<std::vector<Detached>> detach_all(const std::filesystem::path& folder, TablesAfter tables_after);
 
-// Where the XSKMAP of an interface is pinned, for as long as the program is attached there.
-std::filesystem::path exceptions_path(const std::filesystem::path& folder, const std::string& ifname);
-
-// A name as it is pinned.
-std::string pin_name(const std::string& name);
+using tables::exceptions_path;
+using tables::pin_name;
 
 }  // namespace fairlead::xdp

@@ -5,19 +5,18 @@
 
 #include "dataplane/engine/mbuf_access.h"
 
-#include <rte_ethdev.h>
-
 #include <array>
 #include <ctime>
 #include <span>
 #include <utility>
 
+#include "dataplane/engine/exceptions.h"
+#include "dataplane/engine/outlets.h"
+#include "dataplane/engine/packet_port.h"
 #include "dataplane/tables/grace.h"
 #include "dataplane/tables/tables.h"
 
 namespace fairlead::engine {
-
-inline constexpr std::uint16_t kBurst = 32;
 
 struct BurstCount {
     std::uint16_t received = 0;
@@ -30,46 +29,66 @@ struct BurstCount {
 // Belongs to one thread, keeps a reference to the tables and its own place among their readers.
 class BurstWorker {
   public:
-    // ethdev[n] is DPDK's port id of port number n in the tables; number 0 names no port.
-    BurstWorker(const tables::Tables& tables, tables::WorkerSlot slot, std::span<const std::uint16_t> ethdev)
-        : slot_(std::move(slot)), ethdev_(ethdev) {
+    // ports[n] is port number n in the tables, nullptr where this engine has none; number 0 names no port. `worker` counts
+    // from 0 among all that send by these ports.
+    BurstWorker(const tables::Tables& tables, tables::WorkerSlot slot, std::span<PacketPort* const> ports,
+                std::uint16_t worker = 0)
+        : slot_(std::move(slot)), ports_(ports), outlets_(ports, worker) {
         engine_.memory = &tables.memory();
         engine_.stride = slot_.stride();
     }
 
-    // One burst of queue `queue` of table port `port`. What is for the host goes to pass(rte_mbuf*), and is its own.
+    // One burst of queue `queue` of table port `port`. What is for the host goes to pass(rte_mbuf*), and is its own; the
+    // mbuf's `port` is then the number of the table port that it came in by.
     template <typename Pass>
     BurstCount run(std::uint32_t port, std::uint16_t queue, Pass&& pass) {
         std::array<rte_mbuf*, kBurst> mbufs;
         BurstCount count;
-        count.received = rte_eth_rx_burst(ethdev_[port], queue, mbufs.data(), kBurst);
+        count.received = ports_[port]->receive(queue, mbufs.data(), kBurst);
         if (!count.received) return count;
-        const std::span<rte_mbuf*> burst(mbufs.data(), count.received);
 
-        Steered steered;
         engine_.ingress_port = port;
-        slot_.begin_burst();
         read_clocks();
-        steer(burst, steered);
+        slot_.begin_burst();
+        steer({mbufs.data(), count.received});
         slot_.end_burst();
+        deliver(count, pass);
+        for (std::uint16_t i = 0; i < exceptional_.count; i++) resolve(exceptional_.frames[i], count, pass);
+        exceptional_.count = 0;
+        return count;
+    }
 
-        for (std::uint16_t i = 0; i < count.received; i++) {
-            if (steered.verdict[i] == FL_VERDICT_PASS) {
-                count.passed++;
-                pass(burst[i]);
-            } else if (steered.verdict[i] == FL_VERDICT_DROP) {
-                count.dropped++;
-                rte_pktmbuf_free(burst[i]);
-            }
-        }
-        transmit(burst, steered, queue, count);
+    // Whether fragments are held; then look_again() is to be called every millisecond at least.
+    bool holds() const { return !held_.empty(); }
+
+    // Releases the fragments whose first has come by meanwhile, here or in the XDP program, and drops those that have
+    // waited for too long.
+    template <typename Pass>
+    BurstCount look_again(Pass&& pass) {
+        BurstCount count;
+        read_clocks();
+        if (!first_came_ && engine_.now_ns < look_again_ns_) return count;
+        look_again_ns_ = engine_.now_ns + kLookAgainNs;
+        first_came_ = false;
+        held_.revisit([&](const HeldFragments::Held& held) {
+            engine_.ingress_port = held.port;
+            slot_.begin_burst();
+            const bool stays = !release(held);
+            slot_.end_burst();
+            deliver(count, pass);
+            return stays;
+        });
         return count;
     }
 
   private:
-    struct Steered {
-        std::array<fl_verdict, kBurst> verdict;
-        std::array<std::uint32_t, kBurst> port;  // in the tables; where the verdict is to transmit
+    static constexpr std::uint64_t kLookAgainNs = 1'000'000;
+
+    // Frames that end here, until their burst has left the tables.
+    struct Gathered {
+        std::uint16_t count = 0;
+        std::array<rte_mbuf*, kBurst> frames;
+        void add(rte_mbuf* frame) { frames[count++] = frame; }
     };
 
     // A role is compared with the precise clock, everything else with the coarse one (DESIGN section 4).
@@ -85,43 +104,130 @@ class BurstWorker {
     }
 
     // All decisions first, so that the table lines of one packet arrive while another is looked at.
-    void steer(std::span<rte_mbuf*> burst, Steered& steered) {
+    void steer(std::span<rte_mbuf*> burst) {
         std::array<fl_decision, kBurst> decisions;
         for (rte_mbuf* mbuf : burst) rte_prefetch0(rte_pktmbuf_mtod(mbuf, void*));
         for (std::size_t i = 0; i < burst.size(); i++) {
             // The core wants a frame in one piece; a chain that does not fit one buffer is judged by its first.
-            if (burst[i]->nb_segs > 1) rte_pktmbuf_linearize(burst[i]);
+            if (fl_unlikely(burst[i]->nb_segs > 1)) rte_pktmbuf_linearize(burst[i]);
             MbufPacket packet(burst[i]);
             fl_decide(&engine_, &packet, &decisions[i]);
         }
         for (std::size_t i = 0; i < burst.size(); i++) {
-            MbufPacket packet(burst[i]);
-            steered.verdict[i] = fl_finish(&engine_, &packet, &decisions[i], &steered.port[i]);
+            if (fl_unlikely(decisions[i].exception))
+                exceptional_.add(burst[i]);
+            else
+                finish(burst[i], decisions[i]);
         }
     }
 
-    // A call for each port that the burst leaves by, which is nearly always one.
-    void transmit(std::span<rte_mbuf*> burst, Steered& steered, std::uint16_t queue, BurstCount& count) {
-        for (std::size_t first = 0; first < burst.size(); first++) {
-            if (steered.verdict[first] != FL_VERDICT_TRANSMIT) continue;
-            const std::uint32_t port = steered.port[first];
-            std::array<rte_mbuf*, kBurst> leaving;
-            std::uint16_t number = 0;
-            for (std::size_t i = first; i < burst.size(); i++) {
-                if (steered.verdict[i] != FL_VERDICT_TRANSMIT || steered.port[i] != port) continue;
-                leaving[number++] = burst[i];
-                steered.verdict[i] = FL_VERDICT_DROP;  // done with
-            }
-            const std::uint16_t sent =
-                port < ethdev_.size() ? rte_eth_tx_burst(ethdev_[port], queue, leaving.data(), number) : 0;
-            count.transmitted += sent;
-            count.unsent += number - sent;
-            rte_pktmbuf_free_bulk(leaving.data() + sent, number - sent);
+    // What cannot be finished as it is. Decided about once more: its first fragment may have been in the same burst.
+    template <typename Pass>
+    void resolve(rte_mbuf* mbuf, BurstCount& count, Pass& pass) {
+        fl_decision decision;
+        slot_.begin_burst();
+        decide(mbuf, decision);
+        if (!decision.exception || (!decision.mtu && decision.reason == FL_REASON_EXTENSION_CHAIN))
+            finish(mbuf, decision);
+        else if (decision.mtu)
+            cut(mbuf, decision);
+        else
+            hold(mbuf);
+        slot_.end_burst();
+        deliver(count, pass);
+    }
+
+    // The pieces are steered as any fragments are: the first is remembered, and the others follow it.
+    void cut(rte_mbuf* mbuf, fl_decision& decision) {
+        std::array<rte_mbuf*, kMostPieces> pieces;
+        const std::uint16_t number =
+            cut_to_fit(mbuf, decision.l3, decision.length, decision.mtu, mbuf->pool, std::span(pieces));
+        if (!number) return finish(mbuf, decision);
+        fl_count_event(&engine_, FL_EVENT_FRAGMENTED);
+        for (std::uint16_t i = 0; i < number; i++) {
+            decide(pieces[i], decision);
+            finish(pieces[i], decision);
         }
+    }
+
+    // A frame of many times the oldest's size may find no room: few give way for one.
+    void hold(rte_mbuf* mbuf) {
+        const std::uint32_t bytes = rte_pktmbuf_pkt_len(mbuf), port = engine_.ingress_port;
+        fl_decision decision;
+        for (std::uint16_t i = 0; i + 1 < kBurst; i++) {
+            const auto oldest = held_.give_way(bytes);
+            if (!oldest) {
+                fl_count_event(&engine_, FL_EVENT_FRAGMENT_HELD);
+                return held_.add(mbuf, port, engine_.now_ns);
+            }
+            engine_.ingress_port = oldest->port;
+            decide(oldest->frame, decision);
+            finish(oldest->frame, decision);
+            engine_.ingress_port = port;
+        }
+        decide(mbuf, decision);
+        finish(mbuf, decision);
+    }
+
+    // False: its first is not known yet, and there is time.
+    bool release(const HeldFragments::Held& held) {
+        fl_decision decision;
+        decide(held.frame, decision);
+        const bool too_big = decision.exception && decision.mtu, orphan = decision.exception && !too_big;
+        if (orphan && engine_.now_ns < held.until_ns) return false;
+        if (!orphan) fl_count_event(&engine_, FL_EVENT_FRAGMENT_RELEASED);
+        if (too_big)
+            cut(held.frame, decision);
+        else
+            finish(held.frame, decision);
+        return true;
+    }
+
+    // For the rare ones, apart from the burst's loop.
+    [[gnu::noinline]] void decide(rte_mbuf* mbuf, fl_decision& decision) {
+        MbufPacket packet(mbuf);
+        fl_decide(&engine_, &packet, &decision);
+    }
+
+    void finish(rte_mbuf* mbuf, fl_decision& decision) {
+        MbufPacket packet(mbuf);
+        std::uint32_t port;
+        const fl_verdict verdict = fl_finish(&engine_, &packet, &decision, &port);
+        if (fl_unlikely(decision.remember)) first_came_ = true;
+        if (fl_likely(verdict == FL_VERDICT_TRANSMIT))
+            outlets_.add(port, mbuf);
+        else if (verdict == FL_VERDICT_PASS)
+            keep_for_host(mbuf);
+        else
+            dropped_.add(mbuf);
+    }
+
+    void keep_for_host(rte_mbuf* mbuf) {
+        mbuf->port = static_cast<std::uint16_t>(engine_.ingress_port);
+        passed_.add(mbuf);
+    }
+
+    // Out of the tables again: what was gathered goes its ways.
+    template <typename Pass>
+    void deliver(BurstCount& count, Pass& pass) {
+        const Outlets::Count sent = outlets_.flush();
+        count.transmitted += sent.transmitted;
+        count.unsent += sent.unsent;
+        for (std::uint16_t i = 0; i < sent.unsent; i++) fl_count_event(&engine_, FL_EVENT_UNSENT);
+        count.passed += passed_.count;
+        for (std::uint16_t i = 0; i < passed_.count; i++) pass(passed_.frames[i]);
+        count.dropped += dropped_.count;
+        if (dropped_.count) rte_pktmbuf_free_bulk(dropped_.frames.data(), dropped_.count);
+        passed_.count = dropped_.count = 0;
     }
 
     tables::WorkerSlot slot_;
-    std::span<const std::uint16_t> ethdev_;
+    std::span<PacketPort* const> ports_;
+    Outlets outlets_;
+    Gathered passed_, dropped_, exceptional_;
+    HeldFragments held_;
+    std::uint64_t look_again_ns_ = 0;
+    bool first_came_ = false;  // since look_again() was called: one that others may wait for
     fl_engine engine_{};
 };
 

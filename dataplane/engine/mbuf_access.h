@@ -3,10 +3,14 @@
 // To be included before anything else that brings dataplane/tables/memory_access.h in.
 #pragma once
 
-#if defined(FL_MEMORY_ACCESS_H) && !defined(FL_MEMORY_OWN_RESIZE)
+#if (defined(FL_MEMORY_ACCESS_H) || defined(FL_PARSE_H)) && !defined(FL_MEMORY_OWN_RESIZE)
 #error "include dataplane/engine headers first: the packet access of memory_access.h is chosen by who comes first"
 #endif
 #define FL_MEMORY_OWN_RESIZE
+
+// Nothing limits how far a chain of IPv6 extension headers is followed here but what a chain may sensibly be.
+#define FL_MAX_EXTENSIONS 64
+#define FL_MAX_EXTENSION_BYTES 1024
 
 #include <rte_mbuf.h>
 

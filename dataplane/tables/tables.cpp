@@ -10,6 +10,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -183,6 +184,16 @@ std::uint64_t realtime_ns() {
 std::uint64_t monotonic_ns() {
     return static_cast<std::uint64_t>(
         std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count());
+}
+
+std::string pin_name(const std::string& name) {
+    std::string pinned = name;
+    std::replace(pinned.begin(), pinned.end(), '.', ':');
+    return pinned;
+}
+
+fs::path exceptions_path(const fs::path& folder, const std::string& ifname) {
+    return folder / "exceptions" / pin_name(ifname);
 }
 
 struct Tables::State {

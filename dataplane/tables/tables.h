@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <type_traits>
 
@@ -23,6 +24,13 @@ enum class Access { kReadOnly, kReadWrite };
 // Makes sure that `folder` exists (mode 0750) and lies in a BPF file system; mounts one on /sys/fs/bpf if the folder
 // is to lie there and nobody has (needs root).
 Result<void> ensure_bpffs(const std::filesystem::path& folder);
+
+// A name as it is pinned: the BPF file system takes no dots, interface names no colons.
+std::string pin_name(const std::string& name);
+
+// Where the XSKMAP of an interface, receive queue -> socket of lb-dpdk, is pinned for as long as the XDP program is
+// attached there: beside the tables.
+std::filesystem::path exceptions_path(const std::filesystem::path& folder, const std::string& ifname);
 
 class Tables {
   public:

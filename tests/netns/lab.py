@@ -39,6 +39,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("FAIRLEAD_BUILD_DIR", ROOT / "build"))
 LBD = Path(os.environ.get("FAIRLEAD_LBD", BUILD / "ctl/lbd/lbd"))
 LBCTL = Path(os.environ.get("FAIRLEAD_LBCTL", BUILD / "ctl/lbctl/lbctl"))
+LB_DPDK = Path(os.environ.get("FAIRLEAD_LB_DPDK", BUILD / "dataplane/engine/lb-dpdk"))
 FRONTEND_SETUP = ROOT / "scripts/frontend-setup"
 PYTHON = "/usr/bin/python3"
 HERE = Path(__file__).resolve().parent
@@ -551,7 +552,7 @@ def forget_instance(instance):
     """Removes the pinned tables and run-time files of an instance whose lbd is dead."""
     folder = BPFFS / "fairlead" / instance
     shutil.rmtree(folder, ignore_errors=True)
-    for pattern in (f"/run/fairlead/{instance}.*", f"/var/lib/fairlead/{instance}.*"):
+    for pattern in (f"/run/fairlead/{instance}.*", f"/run/fairlead/{instance}-dpdk.lock", f"/var/lib/fairlead/{instance}.*"):
         for path in glob.glob(pattern):
             with contextlib.suppress(OSError):
                 os.unlink(path)
@@ -600,7 +601,7 @@ class Lbd:
     def start(self, wait=True, prefix=None, program=LBD):
         self.process = self.node.popen("lbd", *(self.prefix if prefix is None else prefix), program,
                                        "--config", self.config_file, "--node", self.node.name,
-                                       "--instance", self.instance)
+                                       "--instance", self.instance, env={**os.environ, "FAIRLEAD_LB_DPDK": str(LB_DPDK)})
         if wait:
             self.wait_ready()
         return self

@@ -34,13 +34,14 @@ def settings(unit):
     return found
 
 
-def units(root):
-    return [root / "usr/lib/systemd/system" / name for name in ("fairlead.service", "fairlead@.service")]
+def units(root, program="fairlead"):
+    return [root / "usr/lib/systemd/system" / name for name in (f"{program}.service", f"{program}@.service")]
 
 
 def test_everything_has_its_place(installed):
     for path in ("usr/lib/systemd/system/fairlead.service", "usr/lib/systemd/system/fairlead@.service",
                  "usr/lib/sysusers.d/fairlead.conf", "usr/share/man/man8/lbd.8", "usr/share/man/man8/lbctl.8",
+                 "usr/share/man/man8/lb-dpdk.8", "usr/lib/systemd/system/lb-dpdk.service",
                  "usr/share/bash-completion/completions/lbctl", "usr/share/doc/fairlead/examples/minimal.toml"):
         assert (installed / path).exists() or (installed / (path + ".gz")).exists(), path
     # An operator's own file must survive an installation: nothing is put there.
@@ -62,11 +63,10 @@ def test_units_run_as_the_user_with_the_capabilities_of_the_design(installed):
 def test_systemd_accepts_the_units(installed, tmp_path):
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd-analyze is not installed")
-    names = {"fairlead.service": "fairlead.service", "fairlead@.service": "fairlead@one.service"}
-    for unit in units(installed):
-        copy = tmp_path / names[unit.name]
+    for unit in units(installed) + units(installed, "lb-dpdk"):
+        copy = tmp_path / unit.name.replace("@.", "@one.")
         # The programs need not be on this machine for the unit to be right.
-        copy.write_text(unit.read_text().replace("/usr/bin/lbd", "/bin/true"))
+        copy.write_text(re.sub("/usr/bin/(lbd|lb-dpdk)", "/bin/true", unit.read_text()))
         # Nor its manual: systemd wants to see that too.
         copy.write_text("".join(line for line in copy.read_text().splitlines(True) if not line.startswith("Documentation=")))
         result = subprocess.run(["systemd-analyze", "verify", "--man=no", copy], capture_output=True, text=True)

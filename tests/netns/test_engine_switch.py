@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who steers on an interface that is the kernel's: the XDP program, or lb-dpdk that it feeds. No connection notices when
+the one takes over from the other, nor when lb-dpdk is killed: the program steers where nobody listens."""
+
+import os
+import signal
+
+import pytest
+
+from lab import LB_DPDK, VIP4, Lbd, curl, make_config, setup_backends, wait_for
+from test_take_over import BENCH, CONNECTIONS, NAMES, TCP_PORT, UDP_PORT, clients, ready, result_of
+
+DPDK = "\n[dpdk]\nmemory_mb = 128\n"
+
+
+@pytest.fixture(scope="module")
+def lab(module_bench):
+    if not LB_DPDK.exists():
+        pytest.skip(f"missing: {LB_DPDK}")
+    lab = module_bench.lab()
+    for name in NAMES:
+        node = lab.nodes[name]
+        lab.nginx(node)
+        ready(node.popen(f"server-{name}", "prlimit", "--nofile=16384", BENCH / "failover-server", "--name", name, "--tcp",
+                         TCP_PORT, "--udp", UDP_PORT))
+    setup_backends(lab, "l2dsr", (4,), names=NAMES)
+    text = make_config(lab, backends=[{"name": name, "address": lab.nodes[name].v4} for name in NAMES],
+                       services=[{"ports": [80, TCP_PORT]}, {"name": "probes", "ports": [UDP_PORT], "protocol": "udp"}])
+    lab.lbd = Lbd(lab, lab.lb, text + DPDK).start()
+    lab.lbd.wait_up(master=True, slave=True)
+    return lab
+
+
+def status(lab):
+    return lab.lbd.lbctl_json("status", check=False)
+
+
+def steered_by_dpdk(lab):
+    """Packets of services that workers of lb-dpdk have forwarded."""
+    rows = lab.lbd.lbctl_json("stats", "--per-core")["cores"]
+    return sum(row["forwarded"]["packets"] for row in rows if row["engine"] == "dpdk")
+
+
+def wait_for_dpdk(lab):
+    """Until lb-dpdk steers what comes."""
+    def steers():
+        before = steered_by_dpdk(lab)
+        assert curl(lab.client, VIP4) in NAMES
+        return steered_by_dpdk(lab) > before
+    wait_for(steers, "lb-dpdk to steer", 30, 0.1)
+
+
+def switch(lab, engine):
+    changed = lab.lbd.lbctl_json("engine", "switch", engine)["changed"]
+    assert status(lab)["ports"][0]["engine"] == ("dpdk" if engine == "dpdk" else "xdp-native")
+    return changed
+
+
+def test_open_connections_go_from_one_engine_to_the_other(lab):
+    program = lab.lbd.program_id()
+    held = clients(lab, "held", CONNECTIONS)
+    assert any("lb-dpdk is being started" in line for line in switch(lab, "dpdk"))
+    assert lab.lbd.program_id() != program, "replaced under its link"
+    wait_for_dpdk(lab)
+    later = clients(lab, "later", 50)
+    # Killed under load: the program steers until the next one listens.
+    before = steered_by_dpdk(lab)
+    assert before > CONNECTIONS
+    pid = status(lab)["lb_dpdk"]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    for _ in range(20):
+        assert curl(lab.client, VIP4) in NAMES
+    wait_for(lambda: (status(lab)["lb_dpdk"] or {}).get("pid") not in (None, pid), "another lb-dpdk", 30)
+    wait_for_dpdk(lab)
+    assert any("the XDP program steers" in line for line in switch(lab, "xdp"))
+    wait_for(lambda: status(lab)["lb_dpdk"] is None, "the end of lb-dpdk", 30)
+    for name, process, count in (("held", held, CONNECTIONS), ("later", later, 50)):
+        found = result_of(process)
+        assert sum(kept for kept, _ in found.values()) == count, (name, found)
+        assert all(broken == 0 for _, broken in found.values()), (name, found)
+
+
+def test_it_outlives_lbd(lab):
+    switch(lab, "dpdk")
+    wait_for_dpdk(lab)
+    pid = status(lab)["lb_dpdk"]["pid"]
+    lab.lbd.kill9()
+    before = steered_by_dpdk(lab)
+    assert curl(lab.client, VIP4) in NAMES
+    assert steered_by_dpdk(lab) > before
+    # The next one goes by the config, and lb-dpdk has nothing to do there.
+    lab.lbd.start()
+    assert curl(lab.client, VIP4) in NAMES
+    os.kill(pid, signal.SIGTERM)
+    wait_for(lambda: status(lab)["lb_dpdk"] is None, "the end of lb-dpdk", 30)
+    assert curl(lab.client, VIP4) in NAMES
+
+
+def test_what_cannot_be_switched_is_said(lab):
+    refused = lab.lbd.lbctl("engine", "switch", "frob", check=False)
+    assert refused.returncode != 0 and "dpdk" in refused.stderr
