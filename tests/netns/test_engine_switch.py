@@ -38,7 +38,7 @@ def status(lab):
 def steered_by_dpdk(lab):
     """Packets of services that workers of lb-dpdk have forwarded."""
     rows = lab.lbd.lbctl_json("stats", "--per-core")["cores"]
-    return sum(row["forwarded"]["packets"] for row in rows if row["engine"] == "dpdk")
+    return sum(row["steered"] for row in rows if row["engine"] == "dpdk")
 
 
 def wait_for_dpdk(lab):
