@@ -176,6 +176,28 @@ FL_INLINE __u32 fl_run_move(struct fl_engine *e, const struct fl_meta *meta, str
     return (__u32)fl_move_apart(m->hash);
 }
 
+#include "dataplane/core/capture.h"
+
+/* Of the packet at hand and the decision in the scratch. */
+__attribute__((noinline)) int fl_capture_apart(struct xdp_md *ctx, __u32 stage, __u32 verdict, __u32 port) {
+    const struct fl_capture_moment moment = {(__u8)stage, (__u8)verdict, (__u16)port};
+    struct fl_engine e;
+    struct fl_packet p;
+    struct fl_scratch *s = fl_scratch(&e);
+    if (!s) return 0;
+    fl_open(&e, ctx, &p);
+    fl_capture_step(&e, &p, &s->decision, s, moment);
+    return 0;
+}
+
+FL_INLINE void fl_capture(struct fl_engine *e, const struct fl_packet *p, const struct fl_decision *d,
+                          struct fl_scratch *s, struct fl_capture_moment moment) {
+    (void)p;
+    (void)d;
+    (void)s;
+    fl_capture_apart(e->ctx, moment.stage, moment.verdict, moment.port);
+}
+
 FL_INLINE void fl_parse_frame(struct fl_engine *e, const struct fl_packet *p, struct fl_scratch *s) {
     (void)p;
     (void)s;

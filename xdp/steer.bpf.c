@@ -97,7 +97,8 @@ int fl_steer_xdp(struct xdp_md *ctx) {
     meta = fl_at_meta(&e, 0);
     if (!meta) return XDP_PASS;
     fl_begin(&d, fl_frame_length(&e, &p));
-    if (fl_unlikely(!fl_decide_plain(&e, meta, &p, &d, &backend))) {
+    /* The steady path shows its packets to nobody; while a capture runs, none takes it. */
+    if (fl_unlikely(fl_captures(meta)) || fl_unlikely(!fl_decide_plain(&e, meta, &p, &d, &backend))) {
         fl_decide_apart(ctx);
         return fl_finish_apart(ctx);
     }

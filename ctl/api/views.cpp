@@ -455,18 +455,57 @@ Json transitions_view(const tables::Snapshot& snapshot, const ControllerFacts* f
     return json;
 }
 
+namespace {
+constexpr std::array<const char*, 4> kReasonGroups{"passed", "answered", "dropped", "handed"};  // by fl_reason_class
+}  // namespace
+
 Json counters_view(const tables::Snapshot& snapshot, const ControllerFacts* facts) {
     Json json{
         {"passed", Json::array()}, {"answered", Json::array()}, {"dropped", Json::array()}, {"handed", Json::array()}};
     json["all_down"] = Json::array();
     for (const auto& pool : snapshot.pools)
         if (verdict_of(pool, facts).all_down) json["all_down"].push_back(pool.name);
-    constexpr std::array<const char*, 4> kGroups{"passed", "answered", "dropped", "handed"};
     for (int i = 0; i < FL_REASON_COUNT; ++i) {
         const auto& text = reason_text(static_cast<fl_reason>(i));
         const auto& counts = snapshot.reasons[static_cast<std::size_t>(i)];
-        json[kGroups[text.kind]].push_back(
+        json[kReasonGroups[text.kind]].push_back(
             {{"reason", text.name}, {"help", text.help}, {"packets", counts.packets}, {"bytes", counts.bytes}});
+    }
+    return json;
+}
+
+namespace {
+Json core_json(const tables::CounterReader& reader, std::uint32_t stride) {
+    const auto steered = reader.services_of(stride);
+    auto all = steered;
+    std::array<std::uint64_t, kReasonGroups.size()> groups{};
+    for (int i = 0; i < FL_REASON_COUNT; ++i) {
+        const auto counts = reader.raw(stride, static_cast<std::uint32_t>(i));
+        groups.at(reason_text(static_cast<fl_reason>(i)).kind) += counts.packets;
+        all += counts;
+    }
+    Json json{{"packets", all.packets}, {"bytes", all.bytes}, {"steered", steered.packets}};
+    for (std::size_t i = 0; i < groups.size(); ++i) json[kReasonGroups.at(i)] = groups.at(i);
+    json["unsent"] = reader.raw(stride, FL_EVENT_UNSENT).packets;
+    return json;
+}
+}  // namespace
+
+Json cores_view(const tables::Tables& tables) {
+    const tables::CounterReader reader(tables);
+    const auto cpus = tables.limits().strides - FL_MAX_WORKERS;
+    const auto living = tables::living_workers(tables);
+    Json json{{"cores", Json::array()}};
+    for (std::uint32_t stride = 0; stride < tables.limits().strides; ++stride) {
+        const bool worker = stride >= cpus;
+        const auto lives = std::ranges::find(living, stride, &tables::LivingWorker::stride);
+        const bool running = lives != living.end();
+        Json row{{"engine", worker ? "dpdk" : "xdp"},
+                 {"core", worker ? stride - cpus : stride},
+                 {"running", worker ? Json(running) : Json()},
+                 {"pid", running ? Json(lives->pid) : Json()}};
+        row.update(core_json(reader, stride));
+        if (!worker || running || row["packets"] != 0) json["cores"].push_back(std::move(row));
     }
     return json;
 }

@@ -162,6 +162,8 @@ Json ha_view(const tables::Snapshot& snapshot, const ControllerFacts* facts);
 // Slots in transition and pins; without a controller, what the slots say.
 Json transitions_view(const tables::Snapshot& snapshot, const ControllerFacts* facts);
 Json counters_view(const tables::Snapshot& snapshot, const ControllerFacts* facts);
+// What each CPU and each worker of lb-dpdk did since the tables were made; of places for workers, those that were ever used.
+Json cores_view(const tables::Tables& tables);
 
 // RFC 3339, UTC, milliseconds.
 std::string rfc3339(WallTime time);

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // lbctl: the operator's command. Each subcommand is a function from its arguments to an exit code.
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <atomic>
 #include <charconv>
 #include <chrono>
+#include <cstring>
+#include <fstream>
 #include <functional>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -15,6 +19,8 @@
 
 #include "ctl/api/views.h"
 #include "ctl/config/config.h"
+#include "ctl/lbctl/capture.h"
+#include "ctl/lbctl/capture_filter.h"
 #include "ctl/lbctl/explain.h"
 #include "ctl/lbctl/print.h"
 #include "ctl/lbctl/role.h"
@@ -315,6 +321,76 @@ int explain_flow(const Options& options, const Source& source, const ExplainArgu
     return show(options, *json, print_explain);
 }
 
+struct CaptureArguments {
+    std::vector<std::string> filter;
+    std::string file;  // empty: none; "-": standard output
+    std::uint64_t count = 0;
+    double seconds = 0;
+    std::uint32_t one_in = 1, rate = kCaptureRate;
+};
+
+std::atomic<bool> interrupted{false};  // by a signal
+
+// A write to a reader who is gone fails then, instead of ending the process.
+void catch_signals() {
+    struct sigaction action{};
+    action.sa_handler = [](int) { interrupted = true; };
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &action, nullptr);
+}
+
+Json summary_json(const CaptureSummary& summary) {
+    return {{"packets", summary.packets},
+            {"matched", summary.counts.matched},
+            {"limited", summary.counts.limited},
+            {"overwritten", summary.counts.overwritten}};
+}
+
+// What is not among the packets shown is said beside them.
+int show_summary(const Options& options, const CaptureArguments& arguments, const CaptureSummary& summary) {
+    std::cerr << summary.packets << (summary.packets == 1 ? " packet" : " packets") << " captured of "
+              << summary.counts.matched << " that matched; " << summary.counts.limited
+              << " not kept because of --rate, " << summary.counts.overwritten
+              << " entries overwritten before they were read\n";
+    if (options.json() && !arguments.file.empty() && arguments.file != "-")
+        std::cout << summary_json(summary).dump(2) << '\n';
+    return kDone;
+}
+
+int capture_to(const Options& options, const CaptureArguments& arguments, tables::Tables& tables,
+               const fl_capture_filter& filter, CaptureSink& sink, std::ostream& out) {
+    const CaptureRun run{arguments.count, arguments.seconds, interrupted};
+    const auto summary = run_capture(tables, filter, run, sink, out);
+    return summary ? show_summary(options, arguments, *summary) : report(summary.error());
+}
+
+int capture(const Options& options, const Source& source, const CaptureArguments& arguments) {
+    auto tables = source.tables(tables::Access::kReadWrite);
+    if (!tables) return report(tables.error());
+    auto filter = parse_filter(arguments.filter, tables::take_snapshot(*tables));
+    if (!filter) {
+        std::cerr << "lbctl: " << filter.error().message << '\n';
+        return kUsage;
+    }
+    filter->one_in = arguments.one_in;
+    filter->per_second = arguments.rate;
+    const auto lock = lock_capture(source.paths().tables);
+    if (!lock) return report(lock.error());
+    catch_signals();
+    if (!source.has_controller()) std::cerr << notice_of(*tables) << '\n';
+    std::cerr << "capturing; an interrupt ends it\n";
+    if (arguments.file.empty()) {
+        const auto sink = options.json() ? make_json_sink(std::cout) : make_text_sink(std::cout);
+        return capture_to(options, arguments, *tables, *filter, *sink, std::cout);
+    }
+    if (arguments.file == "-")
+        return capture_to(options, arguments, *tables, *filter, *make_pcapng_sink(std::cout), std::cout);
+    std::ofstream file(arguments.file, std::ios::binary | std::ios::trunc);
+    if (!file) return report({"cannot write " + arguments.file + ": " + std::strerror(errno), EIO});
+    return capture_to(options, arguments, *tables, *filter, *make_pcapng_sink(file), file);
+}
+
 struct Sample {
     Json services, backends;
     std::string notice;
@@ -343,6 +419,24 @@ void show_rates(const Options& options, const Sample& before, const Sample& now)
     if (isatty(STDOUT_FILENO)) std::cout << "\033[H\033[2J";
     show_notice(options, now.notice);
     std::cout << print_stats(now.stats(), &old, seconds) << std::endl;
+}
+
+// Beside those by service: by CPU and worker.
+int core_stats(const Options& options, const Source& source, bool watch, double interval) {
+    if (!watch) return view(options, source, "cores", [](const Json& json) { return print_cores(json, nullptr, 0); });
+    auto before = source.view("cores");
+    for (auto looked = std::chrono::steady_clock::now(); before;) {
+        std::this_thread::sleep_for(std::chrono::duration<double>(interval));
+        auto now = source.view("cores");
+        if (!now) return report(now.error());
+        const auto time = std::chrono::steady_clock::now();
+        const double seconds = std::chrono::duration<double>(time - std::exchange(looked, time)).count();
+        if (!options.json() && isatty(STDOUT_FILENO)) std::cout << "\033[H\033[2J";
+        show_notice(options, now->notice);
+        std::cout << (options.json() ? now->json.dump() : print_cores(now->json, &before->json, seconds)) << std::endl;
+        before = std::move(now);
+    }
+    return report(before.error());
 }
 
 int stats(const Options& options, const Source& source, bool watch, double interval) {
@@ -492,10 +586,11 @@ struct Command {
     BackendArguments backend;
     DecapArguments decap;
     ExplainArguments explain;
+    CaptureArguments capture;
     DrainArguments drain;
     RoleArguments role;
     std::string file, interface, pool, group, to, engine;
-    bool all = false, watch = false, history = false, now = false;
+    bool all = false, watch = false, history = false, now = false, per_core = false;
     double interval = 1;
 };
 
@@ -512,6 +607,20 @@ void add_explain(CLI::App& app, ExplainArguments& arguments) {
     app.add_flag("--no-df", arguments.no_df, "IPv4's DF not set")->excludes(df);
     auto* frame = app.add_option("--frame", arguments.frame, "this Ethernet frame: hexadecimal digits, or a file");
     frame->excludes(from)->excludes(to);
+}
+
+void add_capture(CLI::App& app, CaptureArguments& arguments) {
+    app.add_option("filter", arguments.filter,
+                   "pairs of words, such as: vip 192.0.2.10 client 198.51.100.0/24 reason too_big");
+    app.add_option("-w,--write", arguments.file,
+                   "write a pcapng file, with the verdicts as comments; - is standard output");
+    app.add_option("--count", arguments.count, "end after so many packets")->check(CLI::Range(1U, 1U << 31));
+    app.add_option("--seconds", arguments.seconds, "end after this time")->check(CLI::Range(0.1, 1e6));
+    app.add_option("--sample", arguments.one_in, "of the packets that match, one in so many")
+        ->check(CLI::Range(1U, 1U << 31));
+    app.add_option("--rate", arguments.rate, "packets a second at most, for each CPU and worker")
+        ->check(CLI::Range(1U, 1'000'000U))
+        ->capture_default_str();
 }
 
 void add_views(CLI::App& app, Command& c) {
@@ -535,8 +644,10 @@ void add_views(CLI::App& app, Command& c) {
         return view(c.options, s, "counters", [&c](const Json& json) { return print_counters(json, c.all); });
     });
     counters->add_flag("--all", c.all, "reasons that never happened too");
-    auto* st = add("stats", "traffic by service and backend",
-                   [&c](const Source& s) { return stats(c.options, s, c.watch, c.interval); });
+    auto* st = add("stats", "traffic by service and backend", [&c](const Source& s) {
+        return (c.per_core ? core_stats : stats)(c.options, s, c.watch, c.interval);
+    });
+    st->add_flag("--per-core", c.per_core, "by CPU and by worker of lb-dpdk instead");
     st->add_flag("--watch", c.watch, "rates, until interrupted");
     st->add_option("--interval", c.interval, "seconds between two looks")
         ->check(CLI::Range(0.1, 3600.0))
@@ -544,6 +655,9 @@ void add_views(CLI::App& app, Command& c) {
     add_explain(*add("explain", "where a packet would go, and why",
                      [&c](const Source& s) { return explain_flow(c.options, s, c.explain); }),
                 c.explain);
+    add_capture(*add("capture", "show packets for VIPs before and after they are steered",
+                     [&c](const Source& s) { return capture(c.options, s, c.capture); }),
+                c.capture);
 }
 
 void add_changes(CLI::App& app, Command& c) {

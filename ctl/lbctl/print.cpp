@@ -464,6 +464,35 @@ std::string print_stats(const Stats& now, const Stats* before, double seconds) {
 }
 
 namespace {
+constexpr std::array<const char*, 8> kCoreCounts{"packets",  "bytes",   "steered", "passed",
+                                                 "answered", "dropped", "handed",  "unsent"};
+
+std::string core_state(const Json& row) {
+    if (row["running"].is_null()) return "-";  // a CPU
+    return row["running"].get<bool>() ? "running" : "gone";
+}
+}  // namespace
+
+std::string print_cores(const Json& now, const Json* before, double seconds) {
+    static constexpr Keys kCore{"engine", "core"};
+    std::vector<Table::Column> columns{{"CORE"}, {"STATE"}, {"PID", true}};
+    for (const auto* count : kCoreCounts) columns.push_back({upper(count) + (before ? "/S" : ""), true});
+    Table table(std::move(columns));
+    const auto old = index_of(before ? &(*before)["cores"] : nullptr, kCore);
+    for (const auto& row : now["cores"]) {
+        const auto* was = find_row(old, key_of(row, kCore));
+        std::vector<std::string> cells{(row["engine"] == "dpdk" ? "worker " : "cpu ") + cell(row["core"]),
+                                       core_state(row), cell(row["pid"])};
+        for (const auto* count : kCoreCounts) {
+            const double total = row[count].get<double>(), earlier = was ? (*was)[count].get<double>() : 0;
+            cells.push_back(short_number((total - (earlier <= total ? earlier : 0)) / (before ? seconds : 1)));
+        }
+        table.add(std::move(cells));
+    }
+    return table.print();
+}
+
+namespace {
 std::string slot_text(const Json& slot) {
     return cell(slot["number"]) + " of " + cell(slot["of"]) + ", by the " + cell(slot["by"]) + ", owner " +
            cell(slot["owner"]) +

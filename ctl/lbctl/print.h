@@ -22,6 +22,8 @@ struct Stats {
     const Json& backends;
 };
 std::string print_stats(const Stats& now, const Stats* before, double seconds);
+// A line for each CPU and worker; with `before`, taken `seconds` ago: rates.
+std::string print_cores(const Json& now, const Json* before, double seconds);
 std::string print_explain(const Json& explanation);
 std::string print_decap(const Json& decap);
 std::string print_config_diff(const Json& difference);

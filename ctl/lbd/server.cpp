@@ -110,6 +110,7 @@ api::Response Server::get(const std::string& path) {
     if (path == "/v1/services") return good(api::services_view(snapshot, &facts));
     if (path == "/v1/backends") return good(api::backends_view(snapshot, &facts));
     if (path == "/v1/counters") return good(api::counters_view(snapshot, &facts));
+    if (path == "/v1/cores") return good(api::cores_view(tables));
     if (path == "/v1/transitions") return good(api::transitions_view(snapshot, &facts));
     if (path == "/v1/ha") return good(api::ha_view(snapshot, &facts));
     return error(404, "no " + path + " here");

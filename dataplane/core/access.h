@@ -23,6 +23,8 @@
  *       verifier then looks at them once, and not at each place that they are used).
  *   int fl_insert_pin(e, meta, hash, backend, state)         likewise, of dataplane/core/pins.h
  *   __u32 fl_run_move(e, meta, m)                            likewise, of dataplane/core/transition.h; m is the scratch's
+ *   void fl_capture(e, p, d, s, moment)                      likewise, of dataplane/core/capture.h; of a packet that is
+ *                                                            finished with its decision in the scratch, where apart
  *
  * xdp/access.h (BPF maps) and dataplane/tables/memory_access.h (mapped memory: DPDK, tests, lbctl) are the two there
  * are. */

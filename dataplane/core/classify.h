@@ -245,6 +245,7 @@ FL_INLINE void fl_decide_ip(struct fl_engine *e, const struct fl_meta *meta, con
     d->length = ip->length;
     d->l3 = ip->at;
     d->l4 = ip->l4;
+    d->protocol = ip->protocol;
     if (fl_decide_nd(e, meta, p, s, d)) return;
     d->vip = fl_find_vip(e, meta, &ip->destination, &vip);
     if (!d->vip) return fl_decide_tunnel(e, meta, p, s, d);

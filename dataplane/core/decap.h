@@ -102,6 +102,8 @@ FL_INLINE void fl_decide_tunnel(struct fl_engine *e, const struct fl_meta *meta,
     ecn = fl_ecn_out(s->inner.ecn, s->ip.ecn);
     if (ecn < 0) return fl_drop(d, FL_REASON_DECAP_ECN);
     d->family = s->inner.family;
+    d->protocol = s->inner.protocol;
+    d->ports = s->inner.ports;
     d->ecn = (__u8)ecn;
     d->l3 = s->ip.at;
     d->unwrap = (__u16)(s->inner.at - s->ip.at);

@@ -32,7 +32,7 @@ struct fl_decision {
     __u8 chosen;             /* backend_index names a backend */
     __u8 ecn;                /* of an unwrapped packet: what its ECN field becomes */
     __u8 tags;               /* VLAN tags that the frame leaves with */
-    __u8 protocol;           /* TCP or UDP, where there are ports */
+    __u8 protocol;           /* of the connection, where the packet is an ICMP error about one */
     __u8 pinned;             /* enum fl_pinned */
     __u8 remember;           /* a first fragment: its later ones follow it once it is steered */
     __u16 l3;                /* offset of the IP header in the frame received; of the outer one, where there is one */

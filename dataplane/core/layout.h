@@ -65,7 +65,7 @@ struct fl_limits {
     __u32 names;
     __u32 ports;
     __u32 roles;
-    __u32 rings; /* 64-byte lines */
+    __u32 rings; /* 64-byte lines: FL_RINGS_LINES */
     __u32 reserved[3];
 };
 FL_ASSERT(sizeof(struct fl_limits) == 64, "limits");
@@ -82,12 +82,12 @@ struct fl_meta {
     union fl_address encap6; /* likewise; the low 32 bits vary */
     __be32 encap4_mask;      /* host bits of encap_source_prefix, 0 = fixed */
     __be32 encap6_mask;
-    __u32 source_count;       /* word */
-    __u32 answers_per_second; /* word: per CPU; 0 = none (RST, unreachable, echo) */
+    __u64 capture_until_ns; /* word: packets are captured until this CLOCK_MONOTONIC (capture.h); 0 = none are */
     /* Steered once: the MAC addresses of the other balancers, as 48-bit words (fl_mac_word). */
     __u64 peers[FL_MAX_PEERS];
-    __u64 gue_port; /* word: the UDP port that GUE is unwrapped on, __be16 in the low half; 0 = none */
-    __u64 reserved_word;
+    __u64 gue_port;                /* word: the UDP port that GUE is unwrapped on, __be16 in the low half; 0 = none */
+    __u32 source_count;            /* word */
+    __u32 answers_per_second;      /* word: per CPU; 0 = none (RST, unreachable, echo) */
     union fl_address node4, node6; /* this node's own addresses; zero where it has none */
     struct fl_source sources[FL_MAX_SOURCES];
     /* What the data path never reads. */
@@ -292,9 +292,70 @@ struct fl_throttle { /* what is limited in rate, by stride; a line each, so that
 };
 FL_ASSERT(sizeof(struct fl_throttle) == 64, "throttle");
 
+/* Rings of captured packets (capture.h): first the filter, then for each stride a line that says how far it is, and
+ * FL_RING_ENTRIES entries. An entry is a line that tells of the packet, and the beginning of its frame. */
 struct fl_ring_line {
     __u8 bytes[64];
 };
+#define FL_CAPTURE_BYTES 256 /* of a frame: two tags, a tunnel and its packet's headers with options need 206 */
+#define FL_RING_ENTRIES 256u /* a power of two; a packet takes two. With these figures 80 KiB a stride */
+#define FL_ENTRY_LINES (1u + FL_CAPTURE_BYTES / 64u)
+#define FL_RING_LINE(stride_) (1u + (stride_) * (1u + FL_RING_ENTRIES * FL_ENTRY_LINES))
+#define FL_RINGS_LINES(limits_) FL_RING_LINE((limits_)->strides)
+
+/* Changed only while nothing is captured, a grace period after the last that was. */
+struct fl_capture_filter {
+    union fl_address client; /* captured if (source & mask) == client, over 128 bits */
+    union fl_address client_mask;
+    __u32 vip, pool;  /* 0 = any, as all that follows, but for what `by` says */
+    __u32 backend;    /* global index */
+    __u32 one_in;     /* of those that match, one in so many */
+    __u32 per_second; /* packets, by stride; not more than a quarter of that at once */
+    __u32 number;     /* of this capture: entries bear it */
+    __be16 port;      /* of the VIP */
+    __u8 protocol;
+    __u8 action; /* enum fl_action, as decided */
+    __u8 reason;
+    __u8 by; /* FL_CAPTURE_BY_* */
+    __u8 reserved[2];
+};
+FL_ASSERT(sizeof(struct fl_capture_filter) == 64, "capture filter");
+#define FL_CAPTURE_BY_BACKEND 1u
+#define FL_CAPTURE_BY_ACTION 2u
+#define FL_CAPTURE_BY_REASON 4u
+
+struct fl_ring {   /* words, all of them, that only go up */
+    __u64 written; /* entries */
+    __u64 matched; /* packets that the filter let through */
+    __u64 limited; /* of those, how many came too fast */
+    __u64 taken;   /* packets that were kept */
+    __u64 reserved[4];
+};
+FL_ASSERT(sizeof(struct fl_ring) == 64, "ring");
+
+enum fl_capture_stage { FL_CAPTURE_BEFORE, FL_CAPTURE_AFTER };
+
+struct fl_capture_entry {
+    __u64 sequence; /* word: its number in the ring, from 1; 0 while it is written */
+    __u64 time_ns;  /* CLOCK_MONOTONIC */
+    __u64 packet;   /* number of the packet in the ring: before and after have the same */
+    __u32 capture;  /* fl_capture_filter.number */
+    __u32 frame;    /* bytes of the frame as it then was */
+    __u32 vip, pool, service;
+    __u32 backend; /* global index, where `chosen` says so */
+    __u16 kept;    /* bytes of it that are here */
+    __u16 ingress; /* port */
+    __u16 egress;  /* port, after, where it is transmitted */
+    __u8 stage;    /* enum fl_capture_stage */
+    __u8 action;   /* enum fl_action */
+    __u8 reason;   /* enum fl_reason, unless it is steered */
+    __u8 verdict;  /* enum fl_verdict, after */
+    __u8 forward;  /* enum fl_forward */
+    __u8 pinned;   /* enum fl_pinned */
+    __u8 chosen;
+    __u8 reserved[3];
+};
+FL_ASSERT(sizeof(struct fl_capture_entry) == 64, "capture entry");
 
 struct fl_worker { /* a reader that is not the kernel: quiescent-state reclamation by epoch */
     __u64 epoch;   /* word: one up between two bursts; odd = may hold references, even = quiescent */

@@ -94,6 +94,7 @@ struct fl_scratch {
     struct fl_ip inner; /* of what it carries or quotes */
     struct fl_move move;
     struct fl_decision decision;
+    __u8 captured; /* the packet at hand is, and is to be once more when it is done with. 0 between packets */
 };
 
 /* Which of a scratch's headers, how they are read. */

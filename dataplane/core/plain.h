@@ -43,6 +43,7 @@ FL_INLINE int fl_plain_flow(struct fl_engine *e, const struct fl_meta *meta, con
     d->l3 = ip->at;
     d->l4 = ip->l4;
     d->ports = ip->ports;
+    d->protocol = ip->protocol;
     fl_choose(e, meta, p, ip, vip, d, backend);
     if (fl_likely(d->action == FL_ACTION_FORWARD && !d->tags)) return 1;
     if (d->slot_word & FL_SLOT_LOOKUP) fl_keep_move(e);

@@ -7,6 +7,7 @@
 #define FL_STEER_H
 
 #include "dataplane/core/answer.h"
+#include "dataplane/core/capture.h"
 #include "dataplane/core/classify.h"
 #include "dataplane/core/plain.h"
 
@@ -74,13 +75,38 @@ FL_INLINE void fl_count_decision(struct fl_engine *e, const struct fl_decision *
     }
 }
 
+/* Keeps the packet for `lbctl capture`, if that is what it wants to see; once more when it is done with. */
+FL_INLINE void fl_capture_before(struct fl_engine *e, const struct fl_packet *p, const struct fl_decision *d) {
+    const struct fl_meta *meta = fl_at_meta(e, 0);
+    const struct fl_capture_moment moment = {FL_CAPTURE_BEFORE, 0, 0};
+    struct fl_scratch *s = fl_scratch(e);
+    if (fl_unlikely(s && meta && fl_captures(meta))) fl_capture(e, p, d, s, moment);
+}
+
+FL_INLINE void fl_capture_after(struct fl_engine *e, const struct fl_packet *p, const struct fl_decision *d,
+                                enum fl_verdict verdict, __u32 port) {
+    const struct fl_capture_moment moment = {FL_CAPTURE_AFTER, (__u8)verdict,
+                                             (__u16)(verdict == FL_VERDICT_TRANSMIT ? port : 0)};
+    struct fl_scratch *s = fl_scratch(e);
+    if (fl_unlikely(s && s->captured)) fl_capture(e, p, d, s, moment);
+}
+
 /* Acts, counts, and remembers a first fragment that went its way. */
-FL_INLINE enum fl_verdict fl_finish(struct fl_engine *e, struct fl_packet *p, struct fl_decision *d, __u32 *port) {
+FL_INLINE enum fl_verdict fl_end(struct fl_engine *e, struct fl_packet *p, struct fl_decision *d, __u32 *port) {
     const enum fl_verdict verdict = fl_act(e, p, d, port);
     const struct fl_meta *meta = fl_at_meta(e, 0);
     fl_count_decision(e, d);
     if (fl_unlikely(d->remember) && meta && (d->action == FL_ACTION_FORWARD || d->action == FL_ACTION_LOCAL))
         fl_remember_fragment(e, meta, d);
+    return verdict;
+}
+
+/* The same, seen by who captures. */
+FL_INLINE enum fl_verdict fl_finish(struct fl_engine *e, struct fl_packet *p, struct fl_decision *d, __u32 *port) {
+    enum fl_verdict verdict;
+    fl_capture_before(e, p, d);
+    verdict = fl_end(e, p, d, port);
+    fl_capture_after(e, p, d, verdict, *port);
     return verdict;
 }
 
@@ -90,7 +116,7 @@ FL_INLINE enum fl_verdict fl_steer(struct fl_engine *e, struct fl_packet *p, __u
     return fl_finish(e, p, &d, port);
 }
 
-/* A front-end node's whole program. */
+/* A front-end node's whole program. Nobody captures there. */
 FL_INLINE enum fl_verdict fl_unwrap(struct fl_engine *e, struct fl_packet *p) {
     const struct fl_meta *meta = fl_at_meta(e, 0);
     struct fl_scratch *s = fl_scratch(e);
@@ -98,7 +124,7 @@ FL_INLINE enum fl_verdict fl_unwrap(struct fl_engine *e, struct fl_packet *p) {
     __u32 port = 0;
     fl_begin(&d, fl_frame_length(e, p));
     if (meta && s) fl_decide_unwrap(e, meta, p, s, &d);
-    return fl_finish(e, p, &d, &port);
+    return fl_end(e, p, &d, &port);
 }
 
 #endif

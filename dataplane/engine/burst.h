@@ -212,7 +212,7 @@ class BurstWorker {
 
     void finish(rte_mbuf* mbuf, fl_decision& decision) {
         MbufPacket packet(mbuf);
-        std::uint32_t port;
+        std::uint32_t port = 0;
         const fl_verdict verdict = fl_finish(&engine_, &packet, &decision, &port);
         if (fl_unlikely(decision.remember)) first_came_ = true;
         if (fl_likely(verdict == FL_VERDICT_TRANSMIT))

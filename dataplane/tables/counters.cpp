@@ -15,11 +15,20 @@ Counts& Counts::operator+=(const Counts& other) {
 }
 
 Counts CounterReader::raw(std::uint32_t index_in_stride) const {
-    const auto& limits = tables_->limits();
-    const auto counters = tables_->counters();
     Counts total;
-    for (std::size_t stride = 0; stride < limits.strides; ++stride)
-        total += read(counters[stride * FL_COUNTER_STRIDE(&limits) + index_in_stride]);
+    for (std::uint32_t stride = 0; stride < tables_->limits().strides; ++stride) total += raw(stride, index_in_stride);
+    return total;
+}
+
+Counts CounterReader::raw(std::uint32_t stride, std::uint32_t index_in_stride) const {
+    const auto first = std::size_t{stride} * FL_COUNTER_STRIDE(&tables_->limits());
+    return read(tables_->counters()[first + index_in_stride]);
+}
+
+Counts CounterReader::services_of(std::uint32_t stride) const {
+    const auto& limits = tables_->limits();
+    Counts total;
+    for (std::uint32_t id = 0; id < limits.services; ++id) total += raw(stride, FL_COUNTER_SERVICE(&limits, id));
     return total;
 }
 

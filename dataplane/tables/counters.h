@@ -34,6 +34,9 @@ class CounterReader {
     // By index within a stride (FL_COUNTER_SERVICE and so on): the bare sum, and less the baseline.
     Counts raw(std::uint32_t index_in_stride) const;
     Counts value(std::uint32_t index_in_stride) const;
+    // What one CPU or worker counted, and all services together there: no baseline is taken off, since the tables were made.
+    Counts raw(std::uint32_t stride, std::uint32_t index_in_stride) const;
+    Counts services_of(std::uint32_t stride) const;
 
   private:
     const Tables* tables_;

@@ -13,7 +13,6 @@ namespace {
 constexpr std::uint32_t kFragments = 8192;  // first fragments in flight, seconds long each
 constexpr std::uint32_t kPorts = 256;       // interfaces, bonds' slaves, and VLANs behind them
 constexpr std::uint32_t kRoles = 256;       // a VRRP instance has 8 bits
-constexpr std::uint32_t kRingLines = 64;    // sampling is not there yet; its place is
 constexpr std::uint32_t kGateways = 256;    // next hops beside one for each backend
 constexpr std::uint32_t kMinimumIndex = 16;
 
@@ -48,7 +47,7 @@ fl_limits limits_for(const Capacity& wanted, unsigned cpus) {
     limits.names = 1 + limits.backends + limits.services + limits.pools;
     limits.ports = kPorts;
     limits.roles = kRoles;
-    limits.rings = kRingLines;
+    limits.rings = FL_RINGS_LINES(&limits);
     return limits;
 }
 

@@ -86,6 +86,13 @@ FL_INLINE __u32 fl_run_move(struct fl_engine *e, const struct fl_meta *meta, str
     return fl_move_step(e, meta, m);
 }
 
+#include "dataplane/core/capture.h"
+
+FL_INLINE void fl_capture(struct fl_engine *e, const struct fl_packet *p, const struct fl_decision *d,
+                          struct fl_scratch *s, struct fl_capture_moment moment) {
+    fl_capture_step(e, p, d, s, moment);
+}
+
 /* An engine whose packets live elsewhere (DPDK's mbufs) defines FL_MEMORY_OWN_RESIZE and its own fl_resize. */
 #ifndef FL_MEMORY_OWN_RESIZE
 FL_INLINE int fl_resize(struct fl_engine *e, struct fl_packet *p, int head, __u32 length) {

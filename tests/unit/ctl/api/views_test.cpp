@@ -390,6 +390,40 @@ TEST(Views, CountersOfServicesAndBackends) {
     EXPECT_EQ(slave["syns"], 2);
 }
 
+TEST(Views, CountersOfEachCore) {
+    World world;
+    const auto& limits = world.tables.limits();
+    const auto stride = FL_COUNTER_STRIDE(&limits);
+    const auto counters = world.tables.counters();
+    const auto slot = tables::WorkerSlot::create(world.tables).value();  // after the one CPU's stride
+    counters[FL_COUNTER_SERVICE(&limits, 1)] = {5, 500, 2, 0};
+    counters[FL_COUNTER_SERVICE(&limits, 9)] = {2, 200, 0, 0};
+    counters[FL_COUNTER_BACKEND(&limits, 3)] = {7, 700, 2, 0};  // the same packets once more
+    counters[FL_REASON_NOT_VIP] = {10, 1000, 0, 0};
+    counters[FL_REASON_ARP] = {1, 60, 0, 0};
+    counters[FL_REASON_TOO_BIG] = {2, 3000, 0, 0};
+    counters[FL_REASON_NO_PORT] = {3, 300, 0, 0};
+    counters[slot.stride() * stride + FL_COUNTER_SERVICE(&limits, 1)] = {4, 400, 0, 0};
+    counters[slot.stride() * stride + FL_EVENT_UNSENT] = {6, 0, 0, 0};
+    counters[(slot.stride() + 5) * stride + FL_REASON_TOO_BIG] = {1, 100, 0, 0};
+    world.tables.baselines()[FL_COUNTER_SERVICE(&limits, 1)] = {3, 300, 0, 0};  // is no core's
+    const auto view = cores_view(world.tables);
+    ASSERT_EQ(view["cores"].size(), 3U) << "CPUs, workers that live, and places where one was: " << view;
+    EXPECT_EQ(view["cores"][0],
+              Json::parse(R"({"engine": "xdp", "core": 0, "running": null, "pid": null, "packets": 23, "bytes": 5060,
+                              "steered": 7, "passed": 10, "answered": 1, "dropped": 5, "handed": 0, "unsent": 0})"));
+    EXPECT_EQ(view["cores"][1]["engine"], "dpdk");
+    EXPECT_EQ(view["cores"][1]["core"], slot.index());
+    EXPECT_EQ(view["cores"][1]["running"], true);
+    EXPECT_EQ(view["cores"][1]["pid"], getpid());
+    EXPECT_EQ(view["cores"][1]["packets"], 4);
+    EXPECT_EQ(view["cores"][1]["unsent"], 6);
+    EXPECT_EQ(view["cores"][2]["core"], slot.index() + 5);
+    EXPECT_EQ(view["cores"][2]["running"], false);
+    EXPECT_TRUE(view["cores"][2]["pid"].is_null());
+    EXPECT_EQ(view["cores"][2]["dropped"], 1);
+}
+
 const Keys kBackendKeys{"pool",    "name",  "address",    "tier",   "weight",   "configured_weight",
                         "forward", "state", "eligible",   "in_use", "reason",   "drained",
                         "leaving", "slots", "pool_slots", "mtu",    "next_hop", "checks",

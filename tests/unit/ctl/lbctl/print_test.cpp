@@ -372,6 +372,37 @@ TEST(Print, StatsShowAllDown) {
     EXPECT_TRUE(has(line_with(print_stats({services, backends}, nullptr, 0), "192.0.2.10:80"), "ALL DOWN"));
 }
 
+Json sample_cores() {
+    return Json::parse(R"({"cores": [
+        {"engine": "xdp", "core": 0, "running": null, "pid": null, "packets": 1000, "bytes": 64000, "steered": 900,
+         "passed": 50, "answered": 20, "dropped": 30, "handed": 0, "unsent": 0},
+        {"engine": "dpdk", "core": 0, "running": true, "pid": 4712, "packets": 500, "bytes": 32000, "steered": 500,
+         "passed": 0, "answered": 0, "dropped": 0, "handed": 0, "unsent": 7},
+        {"engine": "dpdk", "core": 1, "running": false, "pid": null, "packets": 5, "bytes": 320, "steered": 5,
+         "passed": 0, "answered": 0, "dropped": 0, "handed": 0, "unsent": 0}]})");
+}
+
+TEST(Print, CoresAreTotalsWithoutAnEarlierSample) {
+    const auto text = print_cores(sample_cores(), nullptr, 0);
+    ASSERT_EQ(lines_of(text).size(), 4U) << text;
+    EXPECT_TRUE(lines_of(text)[0].ends_with("PACKETS   BYTES  STEERED  PASSED  ANSWERED  DROPPED  HANDED  UNSENT"))
+        << text;
+    EXPECT_TRUE(has(line_with(text, "cpu 0"), "1000  64.0 k      900      50        20       30")) << text;
+    EXPECT_TRUE(has(line_with(text, "worker 0"), "running  4712")) << text;
+    EXPECT_TRUE(has(line_with(text, "worker 1"), "gone        -")) << text;
+}
+
+TEST(Print, CoresAreRatesBetweenTwoSamples) {
+    const auto before = sample_cores();
+    auto now = before;
+    now["cores"][0]["packets"] = 1000 + 500;
+    now["cores"][1]["packets"] = 10;  // new tables: less than before
+    const auto text = print_cores(now, &before, 2.5);
+    EXPECT_TRUE(has(text, "PACKETS/S")) << text;
+    EXPECT_TRUE(has(line_with(text, "cpu 0"), " 200 ")) << text;
+    EXPECT_TRUE(has(line_with(text, "worker 0"), " 4 ")) << text;
+}
+
 TEST(Print, LargeNumbersKeepThreeFigures) {
     const std::vector<std::pair<double, std::string>> cases{
         {0, " 0"},           {9999, " 9999"},       {10'000, " 10.0 k"}, {999'900, " 999.9 k"},
