@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The DPDK engine's rate: dpdk-bench with huge pages, testpmd beside it, and both held against the limits."""
+"""The DPDK engine's rate: dpdk-bench with huge pages, testpmd beside it; then lb-dpdk in namespaces. Held against the limits."""
 
 import contextlib
 import re
@@ -20,6 +20,7 @@ LIMITS = {
     "dpdk_ring_ipip4_1mflows_mpps": (0.8, "dpdk_ring_ipip4_1flow_mpps"),
     "dpdk_ring_pinned_mpps": (0.75, "dpdk_ring_ipip4_1flow_mpps"),
 }
+MOST_IDLE_PERCENT = 2
 PAGES = Path("/proc/sys/vm/nr_hugepages")
 PAGES_WANTED = 64  # of 2 MiB: 64 MiB for each of the two programs, which run one after the other, and room to spare
 TESTPMD = ["dpdk-testpmd", "--no-pci", "--no-telemetry", "--in-memory", "--iova-mode=va", "-l", "0,1", "-m", "64",
@@ -80,8 +81,8 @@ def testpmd_samples(rounds, seconds):
     return [count / took[at] / 1e6 for at, count in enumerate(counts)], None
 
 
-def measure(run, programs, rounds, quick):
-    """`run`: report.run(), which ends the report where a program fails."""
+def measure(run, lab, programs, rounds, quick):
+    """`run`: report.run(), which ends the report where a program fails; `lab`: the module dpdk_lab."""
     command = [programs / "dpdk-bench", "--rounds", str(rounds or (3 if quick else 15))]
     if quick:
         command += ["--seconds", "0.05"]
@@ -89,7 +90,8 @@ def measure(run, programs, rounds, quick):
         measured = run("dpdk", command + (["--huge-pages"] if huge else []))
         print("bench: testpmd ...", file=sys.stderr, flush=True)
         samples, reason = testpmd_samples(3 if quick else 7, 0.2) if huge else (None, "no huge pages")
-    return {**measured, "testpmd": samples, "no_testpmd_because": reason, "huge_pages": huge}
+    behind = lab.measure(programs, 3 if quick else 7, 200_000 if quick else 1_000_000, 2 if quick else 5)
+    return {**measured, **behind, "testpmd": samples, "no_testpmd_because": reason, "huge_pages": huge}
 
 
 def verdicts(result):
@@ -98,6 +100,9 @@ def verdicts(result):
     for name, (share, base) in LIMITS.items():
         value = result[name] / result[base]
         found[name] = {"value": value, "kind": "least", "limit": share, "of": base, "kept": value >= share}
+    idle = result["idle_cpu_percent"]
+    found["idle_cpu_percent"] = {"value": idle, "kind": "most", "limit": MOST_IDLE_PERCENT, "of": None,
+                                 "kept": idle <= MOST_IDLE_PERCENT}
     return found
 
 
@@ -108,8 +113,8 @@ def summarize(measured):
     if testpmd:
         samples = {**samples, "testpmd_macswap_mpps": testpmd}
     result = {name: median(samples[name]) if name in samples else None for name in FIGURES}
-    result["cycles_per_packet"] = measured.pop("cycles_per_packet")
-    result["application_busy"] = measured.pop("application_busy")
+    for name in ("cycles_per_packet", "application_busy", "idle_cpu_percent", "exception_cost", "exception_cost_limited"):
+        result[name] = measured.pop(name)
     result["testpmd_null_because"] = measured.pop("no_testpmd_because")
     result["huge_pages"] = measured.pop("huge_pages")
     result["spread"] = {name: interquartile(values) for name, values in samples.items()}
@@ -133,6 +138,12 @@ def print_table(result):
             line = f"{line:<63}   {verdict['value']:.2f} × {verdict['of']}, at least {verdict['limit']}: " \
                    f"{'kept' if verdict['kept'] else 'MISSED'}"
         print(line)
+    idle = result["verdicts"]["idle_cpu_percent"]
+    print(f"\nidle_cpu_percent {number(idle['value'])}, at most {idle['limit']}: {'kept' if idle['kept'] else 'MISSED'}")
+    for name in ("exception_cost", "exception_cost_limited"):
+        shares = ", ".join(f"{share} %: {number(result[name]['mpps'][share])} ({of_none:.2f})"
+                           for share, of_none in result[name]["of_none"].items())
+        print(f"{name}, Mpps that the XDP program forwards with a share of exceptions: {shares}")
     load = ", ".join(f"{value:.1f}" for value in result["machine"]["load_before"])
     print(f"\nload before: {load} on {result['machine']['cpus']} processors, kernel {result['machine']['kernel']}; "
           f"{'huge pages' if result['huge_pages'] else 'no huge pages'}")

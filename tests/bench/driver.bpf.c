@@ -122,8 +122,7 @@ int floor_encap(struct xdp_md *ctx) {
 /* --- Real frames --- */
 
 /* Under BPF_F_TEST_XDP_LIVE_FRAMES pages come round again as they are, so all of the header is written each time. */
-SEC("xdp")
-int generate4(struct xdp_md *ctx) {
+FL_INLINE int write4(struct xdp_md *ctx) {
     struct bench_config *c = config();
     __u8 *data = (__u8 *)(long)ctx->data;
     __u32 flow, sum;
@@ -135,6 +134,21 @@ int generate4(struct xdp_md *ctx) {
     *(__u16 *)(data + 24) = ~(__u16)(sum + (sum >> 16));
     *(__u16 *)(data + 28) = flow >> 16;
     *(__u16 *)(data + 34) = flow;
+    return XDP_TX;
+}
+
+SEC("xdp")
+int generate4(struct xdp_md *ctx) { return write4(ctx); }
+
+/* Some of them later fragments whose first nobody has seen. */
+SEC("xdp")
+int generate4_mixed(struct xdp_md *ctx) {
+    struct bench_config *c = config();
+    const int verdict = write4(ctx);
+    __u8 *data = (__u8 *)(long)ctx->data;
+    if (!c || verdict != XDP_TX || data + 58 > (__u8 *)(long)ctx->data_end) return XDP_ABORTED;
+    if (!c->exceptions_every || c->sequence % c->exceptions_every) return XDP_TX;
+    fl_store32(data + 18, ((__u32)c->sequence & 0xffff) | ((__u32)fl_htons(100) << 16)); /* id, offset */
     return XDP_TX;
 }
 

@@ -158,7 +158,12 @@ def report_differential(options):
 
 
 def report_dpdk(options):
-    return dpdk_report.summarize(dpdk_report.measure(run, options.programs, options.rounds, options.quick))
+    import dpdk_lab  # as e2e
+    try:
+        return dpdk_report.summarize(dpdk_report.measure(run, dpdk_lab, options.programs, options.rounds, options.quick))
+    except dpdk_lab.LabError as error:
+        print(f"bench: dpdk: {error}: nothing is reported", file=sys.stderr)
+        sys.exit(2)
 
 
 def report_front_end_failover(options):

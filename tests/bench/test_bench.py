@@ -24,6 +24,7 @@ import churn  # noqa: E402
 import churn_report  # noqa: E402
 import connections_report  # noqa: E402
 import differential_report  # noqa: E402
+import dpdk_lab  # noqa: E402
 import dpdk_report  # noqa: E402
 import e2e  # noqa: E402
 import e2e_report  # noqa: E402
@@ -370,11 +371,12 @@ def test_no_case_has_a_place_or_a_neighbour_of_its_own():
 
 # --- The DPDK engine -------------------------------------------------------------------------------------------------
 
-def dpdk_summary(testpmd=None, **changes):
+def dpdk_summary(testpmd=None, idle=0.5, **changes):
     mpps = {name: 10.0 for name in DPDK} | {"dpdk_ring_ipip4_1flow": 8.0, "dpdk_ring_ipip4_1mflows": 8.0} | changes
     return dpdk_report.summarize({
         "samples": {f"{name}_mpps": [value] * 3 for name, value in mpps.items()},
         "cycles_per_packet": {name: 100.0 for name in DPDK}, "application_busy": {name: 0.9 for name in DPDK},
+        "idle_cpu_percent": idle, "exception_cost": {}, "exception_cost_limited": {},
         "testpmd": testpmd, "no_testpmd_because": None if testpmd else "not there", "huge_pages": True})
 
 
@@ -383,6 +385,22 @@ def dpdk_summary(testpmd=None, **changes):
 def test_a_rate_of_the_dpdk_engine_is_held(name, at_limit, beyond):
     kept, missed = dpdk_summary(**{name: at_limit}), dpdk_summary(**{name: beyond})
     assert kept["verdicts"][f"{name}_mpps"]["kept"] and missed_of(missed) == [f"{name}_mpps"]
+
+
+def test_lb_dpdk_is_idle_when_nothing_comes():
+    assert not missed_of(dpdk_summary(idle=2.0)) and missed_of(dpdk_summary(idle=2.1)) == ["idle_cpu_percent"]
+
+
+def test_exceptions_are_handed_over_and_the_rest_arrives():
+    """A short run: what it counts and that nothing is left; how fast is not asserted."""
+    missing = "root" if os.geteuid() != 0 else dpdk_lab.missing_programs(PROGRAMS)
+    if missing:
+        pytest.skip(f"missing: {missing}")
+    result = dpdk_lab.measure(PROGRAMS, rounds=1, frames=20_000, idle_seconds=0.2)
+    for name in ("exception_cost", "exception_cost_limited"):
+        assert result[name]["least_arrived"] == 1.0 and all(value > 0 for value in result[name]["mpps"].values())
+    assert result["idle_cpu_percent"] >= 0
+    assert not glob.glob(f"/run/netns/fl-dpdk{os.getpid()}-*")
 
 
 def test_without_testpmd_the_figure_is_null_and_says_why():
