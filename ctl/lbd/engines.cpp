@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ctl/lbd/engines.h"
 
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <spdlog/spdlog.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "dataplane/tables/grace.h"
+#include "dataplane/tables/unique_fd.h"
 
 namespace fairlead {
 namespace {
@@ -33,6 +39,17 @@ xdp::Mode mode_of(config::Engine engine) {
         default:
             return xdp::Mode::kAuto;
     }
+}
+
+// Made by a process, and so by lb-dpdk: what stands for a NIC that DPDK has.
+bool is_tap(const std::string& interface) {
+    const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    ethtool_drvinfo info{};
+    info.cmd = ETHTOOL_GDRVINFO;
+    ifreq request{};
+    std::strncpy(request.ifr_name, interface.c_str(), IFNAMSIZ - 1);
+    request.ifr_data = reinterpret_cast<char*>(&info);
+    return ::ioctl(socket.get(), SIOCETHTOOL, &request) == 0 && std::strcmp(info.driver, "tun") == 0;
 }
 
 constexpr const char* kFed = "lb-dpdk steers, over AF_XDP; the program where lb-dpdk does not listen";
@@ -101,6 +118,7 @@ Result<xdp::Attachment> Engines::give_to_dpdk(const PortTable::Device& device, s
 // auto: native XDP, else DPDK where it has a device for it, else generic XDP.
 Result<xdp::Attachment> Engines::attach_device(const PortTable::Device& device) {
     const bool has = has_device(device.ifname);
+    if (has && is_tap(device.ifname)) return give_to_dpdk(device, "the NIC is DPDK's");
     if (has && engine_ == config::Engine::kDpdk) return give_to_dpdk(device, "engine = \"dpdk\"");
     if (!has || engine_ != config::Engine::kAuto) return attach_program(device, mode_of(engine_));
     auto attached = attach_program(device, xdp::Mode::kNative);

@@ -104,8 +104,9 @@ Result<void> Engine::add_device(const DeviceSpec& spec) {
     rte_eth_dev_info info{};
     rte_eth_dev_info_get(*id, &info);
     const std::string driver = info.driver_name ? info.driver_name : "";
-    device.kernel_sees = driver == "net_af_packet" || driver == "net_pcap";
-    if (device.kernel_sees && spec.queues > 1)
+    const bool copies = driver == "net_af_packet" || driver == "net_pcap";
+    device.kernel_sees = copies && if_nametoindex(spec.interface.c_str()) != 0;
+    if (copies && spec.queues > 1)
         return fail("device '" + spec.device +
                     "': one queue is all that this driver can do: it would receive on each what it"
                     " sends by another");

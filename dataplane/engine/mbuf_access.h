@@ -22,9 +22,9 @@ namespace fairlead::engine {
 
 // A view of one mbuf in one segment. Does not own it.
 struct MbufPacket : fl_packet {
-    explicit MbufPacket(rte_mbuf* buffer) : fl_packet{}, mbuf(buffer) { refresh(); }
+    __rte_always_inline explicit MbufPacket(rte_mbuf* buffer) : fl_packet{}, mbuf(buffer) { refresh(); }
 
-    void refresh() {
+    __rte_always_inline void refresh() {
         data = rte_pktmbuf_mtod(mbuf, void*);
         end = static_cast<char*>(data) + rte_pktmbuf_data_len(mbuf);
     }
@@ -32,12 +32,21 @@ struct MbufPacket : fl_packet {
     rte_mbuf* mbuf;
 };
 
+// rte_pktmbuf_prepend() for one segment; the compiler keeps that one out of line, and each tunnelled packet comes by.
+__rte_always_inline bool grow_head(rte_mbuf* mbuf, std::uint16_t bytes) {
+    if (bytes > rte_pktmbuf_headroom(mbuf)) return false;
+    mbuf->data_off -= bytes;
+    mbuf->data_len += bytes;
+    mbuf->pkt_len += bytes;
+    return true;
+}
+
 }  // namespace fairlead::engine
 
 FL_INLINE int fl_resize(fl_engine*, fl_packet* packet, int head, __u32 length) {
     auto* own = static_cast<fairlead::engine::MbufPacket*>(packet);
     if (length > UINT16_MAX) return -1;
-    if (head > 0 && !rte_pktmbuf_prepend(own->mbuf, static_cast<std::uint16_t>(head))) return -1;
+    if (head > 0 && !fairlead::engine::grow_head(own->mbuf, static_cast<std::uint16_t>(head))) return -1;
     if (head < 0 && !rte_pktmbuf_adj(own->mbuf, static_cast<std::uint16_t>(-head))) return -1;
     const __u32 have = rte_pktmbuf_data_len(own->mbuf);
     if (length > have && !rte_pktmbuf_append(own->mbuf, static_cast<std::uint16_t>(length - have))) return -1;

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "ctl/plan/maglev.h"
+#include "dataplane/tables/counters.h"
 #include "dataplane/tables/memory_steer.h"
 
 namespace fairlead::bench {
@@ -143,6 +144,16 @@ void BenchTables::pin(std::span<const std::vector<std::uint8_t>> syn_and_data, s
 void BenchTables::restore_pins() { std::copy(pins_.begin(), pins_.end(), tables_->pins().begin()); }
 
 void BenchTables::remove_pins() { std::fill(tables_->pins().begin(), tables_->pins().end(), fl_pin_bucket{}); }
+
+std::uint64_t BenchTables::packets_of(const std::string& pool) const {
+    const tables::CounterReader reader(*tables_);
+    const auto id = writer_->find_pool(pool).value();
+    std::uint64_t packets = 0;
+    for (std::uint32_t i = 0; i < kBackends; ++i)
+        packets +=
+            reader.backend(writer_->global_index(id, *writer_->find_backend(id, "b" + std::to_string(i)))).packets;
+    return packets;
+}
 
 Result<void> BenchTables::set_path(std::uint32_t ifindex, const MacAddress& own, const MacAddress& gateway) {
     if (auto r = writer_->set_port(1, {"bench", ifindex, own, 1500, 0, FL_ENGINE_XDP_NATIVE}); !r) return r;

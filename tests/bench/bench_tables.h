@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <string>
 
 #include "dataplane/tables/writer.h"
 
@@ -39,6 +40,9 @@ class BenchTables {
     // As pin() left them, or none.
     void restore_pins();
     void remove_pins();
+
+    // Counted by the backends of a pool under test.
+    std::uint64_t packets_of(const std::string& pool) const;
 
     tables::Tables& tables() { return *tables_; }
     tables::TableWriter& writer() { return *writer_; }

@@ -17,8 +17,9 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "dataplane/core/checksum.h"
+#include "dataplane/core/wire.h"
 #include "driver.skel.h"
+#include "tests/bench/bench_packets.h"
 #include "tests/bench/driver.h"
 #include "xdp/program.h"
 
@@ -161,9 +162,7 @@ class Live {
         ip->protocol = FL_PROTO_TCP;
         ip->source = fl_htonl(0x0a000000);
         std::memcpy(&ip->destination, IpAddress::parse(kVipIpip4)->family_bytes().data(), 4);
-        const auto sum = fl_checksum_words(ip, 5);
-        const auto folded = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-        config_.header_sum = static_cast<std::uint32_t>((folded & 0xffff) + (folded >> 16));
+        config_.header_sum = header_sum(std::span(config_.header).subspan(sizeof(fl_eth)));
         tcp->source = fl_htons(40'000);
         tcp->destination = fl_htons(kPort);
         tcp->offset = 5 << 4;

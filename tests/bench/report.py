@@ -11,6 +11,7 @@ from pathlib import Path
 
 import churn_report
 import connections_report
+import dpdk_report
 import e2e_report
 import failover_report
 import front_end_failover_report
@@ -149,6 +150,10 @@ def report_connections(options):
     return connections_report.summarize(run("connections", command + (["--flows", "100000"] if options.quick else [])))
 
 
+def report_dpdk(options):
+    return dpdk_report.summarize(dpdk_report.measure(run, options.programs, options.rounds, options.quick))
+
+
 def report_front_end_failover(options):
     import front_end_failover  # as e2e
     try:
@@ -171,6 +176,7 @@ def report_churn(options):
 
 # What has a report of its own: how it is measured, and how it is printed.
 OWN_REPORT = {"connections": (report_connections, connections_report.print_table),
+              "dpdk": (report_dpdk, dpdk_report.print_table),
               "e2e": (report_e2e, e2e_report.print_table), "failover": (report_failover, failover_report.print_table),
               "front-end-failover": (report_front_end_failover, front_end_failover_report.print_table),
               "churn": (report_churn, churn_report.print_table)}

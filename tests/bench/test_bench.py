@@ -23,6 +23,7 @@ sys.path.insert(0, str(HERE))
 import churn  # noqa: E402
 import churn_report  # noqa: E402
 import connections_report  # noqa: E402
+import dpdk_report  # noqa: E402
 import e2e  # noqa: E402
 import e2e_report  # noqa: E402
 import failover  # noqa: E402
@@ -34,6 +35,9 @@ PROGRAMS = Path(os.environ.get("FAIRLEAD_BUILD_DIR", HERE.parent.parent / "build
 XDP = ["loop_ns", "driver_ns", "floor_pass_ns", "floor_encap_ns", "not_vip_ns", "steady_ipip4_1flow_ns",
        "steady_ipip4_1mflows_ns", "steady_ipip6_1flow_ns", "steady_l2dsr_1flow_ns", "pinned_hit_1flow_ns",
        "pinned_hit_1mflows_ns", "syn_insert_ns", "syn_flood_settled_ns"]
+
+DPDK = ["floor_ring_macswap", "dpdk_ring_ipip4_1flow", "dpdk_ring_ipip4_1mflows", "dpdk_ring_l2dsr", "dpdk_ring_pinned",
+        "dpdk_ring_pinned_1mflows"]
 
 
 def run(name, *arguments):
@@ -61,6 +65,15 @@ def test_control_bench_verifies_every_slot():
     assert len(output["samples"]["flap_to_last_slot_ms"]) == 2  # it goes, and comes back
     assert output["reload_10k_services_ms"] > 0
     assert output["tables"] == ("pinned" if os.geteuid() == 0 else "anonymous")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes pinned tables")
+def test_dpdk_bench_verifies_what_it_forwards():
+    output = run("dpdk-bench", "--rounds", "3", "--seconds", "0.02")  # ordinary pages
+    for name in DPDK:
+        assert len(output["samples"][f"{name}_mpps"]) == 3
+        assert output[f"{name}_mpps"] > 0 and output["cycles_per_packet"][name] > 0
+        assert 0 < output["application_busy"][name] <= 1
 
 
 # --- What scripts/bench makes of it --------------------------------------------------------------------------------
@@ -345,6 +358,28 @@ def test_no_case_has_a_place_or_a_neighbour_of_its_own():
     assert all(sorted(places) == sorted(e2e.CASES) for places in zip(*rounds))
     neighbours = {pair for one in rounds for pair in zip(one, one[1:])}
     assert len(neighbours) == 4 * 3
+
+
+# --- The DPDK engine -------------------------------------------------------------------------------------------------
+
+def dpdk_summary(testpmd=None, **changes):
+    mpps = {name: 10.0 for name in DPDK} | {"dpdk_ring_ipip4_1flow": 8.0, "dpdk_ring_ipip4_1mflows": 8.0} | changes
+    return dpdk_report.summarize({
+        "samples": {f"{name}_mpps": [value] * 3 for name, value in mpps.items()},
+        "cycles_per_packet": {name: 100.0 for name in DPDK}, "application_busy": {name: 0.9 for name in DPDK},
+        "testpmd": testpmd, "no_testpmd_because": None if testpmd else "not there", "huge_pages": True})
+
+
+@pytest.mark.parametrize("name, at_limit, beyond", [
+    ("dpdk_ring_ipip4_1flow", 6.0, 5.9), ("dpdk_ring_ipip4_1mflows", 6.4, 6.3), ("dpdk_ring_pinned", 6.0, 5.9)])
+def test_a_rate_of_the_dpdk_engine_is_held(name, at_limit, beyond):
+    kept, missed = dpdk_summary(**{name: at_limit}), dpdk_summary(**{name: beyond})
+    assert kept["verdicts"][f"{name}_mpps"]["kept"] and missed_of(missed) == [f"{name}_mpps"]
+
+
+def test_without_testpmd_the_figure_is_null_and_says_why():
+    assert dpdk_summary()["testpmd_macswap_mpps"] is None and dpdk_summary()["testpmd_null_because"] == "not there"
+    assert dpdk_summary(testpmd=[40.0, 41.0, 44.0])["testpmd_macswap_mpps"] == 41.0
 
 
 # --- Failover --------------------------------------------------------------------------------------------------------

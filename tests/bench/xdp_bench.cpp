@@ -16,9 +16,9 @@
 #include <nlohmann/json.hpp>
 
 #include "ctl/plan/maglev.h"
-#include "dataplane/core/checksum.h"
 #include "dataplane/tables/counters.h"
 #include "driver.skel.h"
+#include "tests/bench/bench_packets.h"
 #include "tests/bench/bench_tables.h"
 #include "tests/bench/driver.h"
 #include "tests/bench/live.h"
@@ -26,79 +26,7 @@
 
 namespace fairlead::bench {
 namespace {
-using Frame = std::vector<std::uint8_t>;
 constexpr std::uint32_t kOneFlow = 0, kMillionFlows = (1U << 20) - 1, kNewFlows = ~0U;  // masks
-
-template <typename T>
-void append(Frame& frame, const T& header) {
-    const auto* bytes = reinterpret_cast<const std::uint8_t*>(&header);
-    frame.insert(frame.end(), bytes, bytes + sizeof(header));
-}
-
-Frame ethernet(std::uint16_t type) {
-    fl_eth eth{};
-    fl_mac_store(eth.destination, fl_mac_word(MacAddress::parse(kOwnMac)->bytes.data()));
-    fl_mac_store(eth.source, fl_mac_word(MacAddress::parse(kGatewayMac)->bytes.data()));
-    eth.type = fl_htons(type);
-    Frame frame;
-    append(frame, eth);
-    return frame;
-}
-
-void append_tcp(Frame& frame) {
-    fl_tcp tcp{};
-    tcp.source = fl_htons(40'000);
-    tcp.destination = fl_htons(kPort);
-    tcp.offset = 5 << 4;
-    tcp.flags = FL_TCP_ACK;
-    append(frame, tcp);
-    frame.resize(std::max<std::size_t>(frame.size(), 64));
-}
-
-Frame packet4(const char* destination) {
-    auto frame = ethernet(FL_ETHERTYPE_IPV4);
-    fl_ipv4 ip{};
-    ip.version_ihl = 0x45;
-    ip.length = fl_htons(40);
-    ip.fragment = fl_htons(FL_IPV4_DF);
-    ip.ttl = 64;
-    ip.protocol = FL_PROTO_TCP;
-    ip.source = fl_htonl(0x0a000001);
-    std::memcpy(&ip.destination, IpAddress::parse(destination)->family_bytes().data(), 4);
-    ip.checksum = fl_checksum_fold(fl_checksum_words(&ip, 5));
-    append(frame, ip);
-    append_tcp(frame);
-    return frame;
-}
-
-Frame packet6(const char* destination) {
-    auto frame = ethernet(FL_ETHERTYPE_IPV6);
-    fl_ipv6 ip{};
-    ip.version_class = 0x60;
-    ip.length = fl_htons(20);
-    ip.next = FL_PROTO_TCP;
-    ip.hop_limit = 64;
-    std::memcpy(ip.source, IpAddress::parse("2001:db8:ffff::1")->bytes().data(), 16);
-    std::memcpy(ip.destination, IpAddress::parse(destination)->bytes().data(), 16);
-    append(frame, ip);
-    append_tcp(frame);
-    return frame;
-}
-
-// A SYN without a checksum: one that is right for some flows would be that of an unfinished one for others.
-Frame syn4(const char* destination) {
-    auto frame = packet4(destination);
-    frame[14 + 20 + 13] = FL_TCP_SYN;
-    return frame;
-}
-
-// As the driver's prepare4().
-void set_flow(Frame& frame, std::uint32_t number) {
-    const std::uint32_t flow = number * 2654435761U;
-    const auto high = static_cast<std::uint16_t>(flow >> 16), low = static_cast<std::uint16_t>(flow);
-    std::memcpy(&frame[28], &high, 2);
-    std::memcpy(&frame[34], &low, 2);
-}
 
 // A case of the measurement: a program behind the driver, a packet, what must come out.
 struct Case {
@@ -174,12 +102,7 @@ class Bench {
         result.pins_made = reader.raw(FL_EVENT_PIN_INSERTED).packets;
         result.to_previous = reader.raw(FL_EVENT_PREVIOUS).packets;
         if (c.counter_pool.empty()) return result;
-        const auto pool = tables_.writer().find_pool(c.counter_pool).value();
-        for (std::uint32_t i = 0; i < kBackends; ++i)
-            result.pool += reader
-                               .backend(tables_.writer().global_index(
-                                   pool, *tables_.writer().find_backend(pool, "b" + std::to_string(i))))
-                               .packets;
+        result.pool = tables_.packets_of(c.counter_pool);
         return result;
     }
 
@@ -199,32 +122,8 @@ class Bench {
         if (c.counts_not_vip && after.not_vip - before.not_vip != repeat_)
             return fail(c.name + ": not_vip was not counted");
         if (c.counter_pool.empty()) return {};
-        return check_bytes(c, out);
-    }
-
-    static Result<void> check_bytes(const Case& c, const Frame& out) {
-        const auto* eth = reinterpret_cast<const fl_eth*>(out.data());
-        if (fl_mac_word(eth->destination) != fl_mac_word(MacAddress::parse(kGatewayMac)->bytes.data()) ||
-            fl_mac_word(eth->source) != fl_mac_word(MacAddress::parse(kOwnMac)->bytes.data()))
-            return fail(c.name + ": wrong MAC addresses");
-        const auto* inner = out.data() + 14 + c.grown;
-        if (c.grown == 20) {
-            const auto* outer = reinterpret_cast<const fl_ipv4*>(eth + 1);
-            if (outer->protocol != FL_PROTO_IPIP || fl_ntohs(outer->length) != 60 ||
-                fl_ntohl(outer->source) != 0xc00002fa || fl_ntohl(outer->destination) >> 8 != 0xc63364 ||
-                fl_checksum_fold(fl_checksum_words(outer, 5)) != 0)
-                return fail(c.name + ": wrong outer header");
-        }
-        if (c.grown == 40) {
-            const auto* outer = reinterpret_cast<const fl_ipv6*>(eth + 1);
-            if (outer->next != FL_PROTO_IPV6 || fl_ntohs(outer->length) != 60)
-                return fail(c.name + ": wrong outer header");
-        }
-        const bool v6 = inner[0] >> 4 == 6;
-        if ((v6 ? inner[7] : inner[8]) != 63) return fail(c.name + ": TTL was not decremented");
-        if (std::memcmp(inner + (v6 ? 24 : 16), c.frame.data() + 14 + (v6 ? 24 : 16), v6 ? 16 : 4) != 0)
-            return fail(c.name + ": the inner destination changed");
-        return {};
+        const auto fault = fault_of(c.frame, out, c.grown);
+        return fault.empty() ? Result<void>{} : fail(c.name + ": " + fault);
     }
 
     BenchTables& tables_;

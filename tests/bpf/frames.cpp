@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/bpf/frames.h"
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
+#include <stdexcept>
 
 #include "dataplane/core/wire.h"
 
@@ -14,10 +13,10 @@ IpAddress ip(const std::string& text) { return IpAddress::parse(text).value(); }
 IpPrefix prefix(const std::string& text) { return IpPrefix::parse(text).value(); }
 MacAddress mac(const std::string& text) { return MacAddress::parse(text).value(); }
 
-#define FL_MUST(expression)                                                                 \
-    do {                                                                                    \
-        const auto outcome = (expression);                                                  \
-        ASSERT_TRUE(outcome.has_value()) << #expression << ": " << outcome.error().message; \
+#define FL_MUST(expression)                                                                      \
+    do {                                                                                         \
+        if (const auto outcome = (expression); !outcome)                                         \
+            throw std::runtime_error(std::string(#expression) + ": " + outcome.error().message); \
     } while (false)
 
 // Addresses and ports that the tables know; the frames use these and strangers.
@@ -88,25 +87,31 @@ void add_family(tables::Desired& desired, int family) {
                                 .pool = pool_name(kPools[0], family)});
 }
 
+constexpr int kHops = 6;
+
 // A next hop for each way that it can be wrong, and four good ones.
-void fill_paths(tables::TableWriter& writer) {
+std::array<std::uint32_t, kHops> make_hops(tables::TableWriter& writer) {
     const std::uint32_t ports[] = {kOwnPort, kOtherPort, kMissingPort, 0, kOwnVlanPort, kOtherUntaggedPort};
-    constexpr int kHops = 6;
-    std::uint32_t hops[kHops];
+    std::array<std::uint32_t, kHops> hops{};
     for (int index = 0; index < kHops; ++index) {
         const auto hop = writer.allocate_nexthop();
-        ASSERT_TRUE(hop.has_value()) << hop.error().message;
+        FL_MUST(hop);
         hops[index] = *hop;
         if (ports[index])
             FL_MUST(writer.set_nexthop(*hop, mac("02:00:5e:00:53:0" + std::to_string(index)), ports[index]));
     }
+    return hops;
+}
+
+void fill_paths(tables::TableWriter& writer) {
+    const auto hops = make_hops(writer);
     for (int family = 0; family < 2; ++family)
         for (const PoolShape& shape : kPools) {
             const std::uint32_t pool = writer.find_pool(pool_name(shape, family)).value();
             const std::uint32_t count = shape.forward == FL_FORWARD_LOCAL ? 1 : kBackends;
             for (std::uint16_t index = 0; index < count; ++index)
                 FL_MUST(writer.set_backend_state(pool, index, FL_BACKEND_HEALTHY, index == 7 ? 600 : 1500,
-                                                 hops[index < kHops ? index : 0]));
+                                                 hops[index < kHops ? index : 0U]));
             std::vector<std::uint16_t> owners(writer.slot_count(pool), FL_NO_BACKEND);
             for (std::size_t slot = 0; shape.owners && slot < owners.size(); ++slot)
                 owners[slot] = static_cast<std::uint16_t>(slot % 13 == 12 ? FL_NO_BACKEND : slot % count);
@@ -147,6 +152,13 @@ void finish_ipv4(Frame& header) {
 }
 
 }  // namespace
+
+fl_limits small_limits() {
+    const auto cpus = tables::possible_cpus();
+    FL_MUST(cpus);
+    return tables::limits_for(
+        {.vips = 16, .services = 128, .pools = 16, .backends = 128, .slots = 4096, .pins = 1 << 20}, *cpus);
+}
 
 void set_own_vlan(tables::TableWriter& writer, std::uint32_t vlan) {
     FL_MUST(writer.set_port(
@@ -212,6 +224,151 @@ void unsettle(tables::TableWriter& writer) {
         }
     }
 }
+
+namespace {
+
+// Tables of chance; the frames' addresses and ports are in them, most of the time.
+class RandomTables {
+  public:
+    RandomTables(tables::TableWriter& writer, std::uint64_t seed) : writer_(writer), random_(seed) {}
+
+    void fill() {
+        fill_node();
+        fill_ports();
+        tables::Desired desired;
+        for (int family = 0; family < 2; ++family) add(desired, family);
+        FL_MUST(writer_.apply(desired));
+        const auto hops = make_hops(writer_);
+        for (const auto& pool : desired.pools) fill_pool(pool, hops);
+        if (one_in(8)) break_a_service(desired);
+    }
+
+  private:
+    std::uint32_t below(std::uint32_t limit) { return static_cast<std::uint32_t>(random_() % limit); }
+    bool one_in(std::uint32_t n) { return below(n) == 0; }
+
+    void fill_node() {
+        std::array<std::uint8_t, 16> key;
+        for (auto& one : key) one = byte(random_());
+        FL_MUST(writer_.set_hash_key(key));
+        if (!one_in(8)) FL_MUST(writer_.set_encap4(prefix(one_in(2) ? "10.64.0.0/16" : "192.0.2.2/32")));
+        if (!one_in(8)) FL_MUST(writer_.set_encap6(prefix(one_in(2) ? "2001:db8:e::/112" : "2001:db8::2/128")));
+        FL_MUST(writer_.set_node(ip(kNode[0]), ip(kNode[1])));
+        const std::vector<IpPrefix> sources = {prefix("192.0.2.32/27"), prefix("2001:db8:5::/48")};
+        if (!one_in(4)) FL_MUST(writer_.set_sources(sources));
+        FL_MUST(writer_.set_meta_flags(one_in(4) ? 0 : FL_META_DECAP));
+        FL_MUST(writer_.set_answer_rate(one_in(8) ? 0 : 1'000'000));  // no answer depends on the clock
+        FL_MUST(writer_.set_role(0, one_in(8) ? 0 : UINT64_MAX));
+        FL_MUST(writer_.set_role(1, one_in(2) ? 0 : UINT64_MAX));
+        FL_MUST(writer_.set_gue_port(one_in(4) ? 0 : kGuePort));
+        const std::vector<MacAddress> peers = {mac("02:00:5e:00:53:98"), mac(kPeer)};
+        if (!one_in(4)) FL_MUST(writer_.set_peers(peers));
+    }
+
+    void fill_ports() {
+        const std::uint32_t bond = one_in(4) ? 3 : 0;  // of own and other port
+        const std::uint32_t in = one_in(4) ? (one_in(2) ? 0U : kVlan) : FL_VLAN_NONE;
+        const auto port = [&](std::uint32_t number, const char* name, const char* address, std::uint64_t way) {
+            FL_MUST(writer_.set_port(number, {.name = name,
+                                              .ifindex = name[0] == 'l' ? 1U : 2U,
+                                              .mac = mac(address),
+                                              .mtu = one_in(4) ? 1400U : 1500U,
+                                              .way = way}));
+        };
+        port(kOwnPort, "left", "02:00:5e:00:53:a1", FL_PORT_WAY(0, bond, in, FL_VLAN_NONE));
+        port(kOtherPort, "right", "02:00:5e:00:53:a2", FL_PORT_WAY(0, bond, FL_VLAN_NONE, FL_VLAN_NONE));
+        port(kOwnVlanPort, "left", "02:00:5e:00:53:a4", FL_PORT_WAY(kOwnPort, 0, FL_VLAN_NONE, 1 + below(4000)));
+        port(kOtherUntaggedPort, "right", "02:00:5e:00:53:a5", FL_PORT_WAY(kOtherPort, 0, FL_VLAN_NONE, 0));
+    }
+
+    void add(tables::Desired& desired, int family) {
+        const std::uint32_t pools = 2 + below(6);
+        for (std::uint32_t number = 0; number < pools; ++number) desired.pools.push_back(pool(family, number));
+        for (const std::string& vip : kVips[family]) {
+            if (one_in(16)) continue;
+            desired.vips.push_back(
+                {.address = ip(vip), .reset = !one_in(3), .local = one_in(4), .role = one_in(4) ? 1U : 0U});
+            for (const std::uint8_t protocol : {FL_PROTO_TCP, FL_PROTO_UDP})
+                for (std::uint16_t port : kServicePorts) {
+                    if (one_in(4)) continue;
+                    if (one_in(32)) port = 0;
+                    const bool twice = std::any_of(
+                        desired.services.begin(), desired.services.end(),
+                        [&](const auto& s) { return s.vip == ip(vip) && s.port == port && s.protocol == protocol; });
+                    if (twice) continue;
+                    desired.services.push_back({.name = vip + std::to_string(port) + "/" + std::to_string(protocol),
+                                                .vip = ip(vip),
+                                                .port = port,
+                                                .protocol = protocol,
+                                                .pool = pool_of(family, below(pools))});
+                }
+        }
+    }
+
+    static std::string pool_of(int family, std::uint32_t number) {
+        return (family ? "six" : "four") + std::to_string(number);
+    }
+
+    tables::DesiredPool pool(int family, std::uint32_t number) {
+        tables::DesiredPool made{.name = pool_of(family, number), .slots = 16U << below(5), .backends = {}};
+        if (one_in(2)) made.flags |= FL_POOL_ALL_DOWN_RESET;
+        if (one_in(3)) made.flags |= FL_POOL_CLIENT_IP;
+        if (one_in(3)) made.flags |= FL_POOL_TOO_BIG_PASS;
+        const auto usual = kPools[below(std::size(kPools))].forward;
+        const std::uint32_t count = 1 + below(kBackends);
+        for (std::uint32_t index = 0; index < count; ++index) {
+            auto forward = one_in(4) ? kPools[below(std::size(kPools))].forward : usual;
+            if (forward == FL_FORWARD_LOCAL && index) forward = FL_FORWARD_GUE;  // one of this node
+            const bool tunnel = forward == FL_FORWARD_IPIP || forward == FL_FORWARD_GUE;
+            made.backends.push_back({.name = "b" + std::to_string(index),
+                                     .address = ip((family != (tunnel && one_in(3)) ? "2001:db8:b::" : "203.0.113.") +
+                                                   std::to_string(index + 1)),
+                                     .forward = forward,
+                                     .gue_port = kGuePort});
+        }
+        return made;
+    }
+
+    void fill_pool(const tables::DesiredPool& pool, const std::array<std::uint32_t, kHops>& hops) {
+        const std::uint32_t id = writer_.find_pool(pool.name).value();
+        const auto count = static_cast<std::uint32_t>(pool.backends.size());
+        constexpr fl_backend_state kStates[] = {FL_BACKEND_HEALTHY, FL_BACKEND_HEALTHY,   FL_BACKEND_HEALTHY,
+                                                FL_BACKEND_HEALTHY, FL_BACKEND_UNHEALTHY, FL_BACKEND_DRAINING,
+                                                FL_BACKEND_UNKNOWN, FL_BACKEND_DEAD};
+        constexpr std::uint32_t kMtus[] = {1500, 1500, 1500, 600, 1280, 9000};
+        for (std::uint16_t index = 0; index < count; ++index)
+            FL_MUST(writer_.set_backend_state(id, index, kStates[below(std::size(kStates))],
+                                              kMtus[below(std::size(kMtus))], hops[below(kHops)]));
+        const auto anyone = [&] {
+            return static_cast<std::uint16_t>(one_in(16) ? std::uint32_t{FL_NO_BACKEND} : below(count));
+        };
+        std::vector<std::uint16_t> owners(writer_.slot_count(id));
+        for (auto& owner : owners) owner = anyone();
+        FL_MUST(writer_.set_slots(id, owners));
+        if (one_in(2)) return;
+        std::vector<tables::SlotChange> changes;  // into transition
+        for (std::uint32_t slot = 0; slot < owners.size(); ++slot) {
+            const std::uint32_t previous = one_in(4) ? owners[slot] : anyone();
+            if (!one_in(3))
+                changes.push_back({.slot = slot, .word = FL_SLOT_WORD(owners[slot], previous, 1, below(2))});
+        }
+        FL_MUST(writer_.change_slots(id, changes, 0));
+    }
+
+    // What only a defect would do: every engine must find the same defect.
+    void break_a_service(const tables::Desired& desired) {
+        const auto& service = desired.services[below(static_cast<std::uint32_t>(desired.services.size()))];
+        const auto id = writer_.find_service(service.vip, service.port, service.protocol).value();
+        writer_.tables().services()[id].pool = writer_.tables().limits().pools + 9;
+    }
+
+    tables::TableWriter& writer_;
+    std::mt19937_64 random_;
+};
+
+}  // namespace
+
+void fill_random(tables::TableWriter& writer, std::uint64_t seed) { RandomTables(writer, seed).fill(); }
 
 Frame FrameMaker::ethernet(std::uint16_t type, const Frame& payload) {
     Frame frame;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Frames of every kind that a balancer may meet, made from a seed: well formed, strange, cut short and damaged. Also the
-// tables that give each kind something to meet. Same seed, same frames.
+// tables that give each kind something to meet. Same seed, same frames. What fails throws std::runtime_error.
 #pragma once
 
 #include <array>
@@ -23,8 +23,14 @@ inline constexpr std::uint32_t kOtherUntaggedPort = 5;  // the other port's devi
 inline constexpr std::uint16_t kVlan = 7;
 inline constexpr std::uint16_t kGuePort = 6080;
 
+// Small tables, of every kind, with room for what the following put into them.
+fl_limits small_limits();
+
 // VIPs of every policy, pools of every forwarding mode and of none, next hops that resolve and that do not.
 void fill_tables(tables::TableWriter& writer);
+
+// Tables of chance, the same for the same seed: services, pools, ways to forward, states, tags, slots in transition.
+void fill_random(tables::TableWriter& writer, std::uint64_t seed);
 
 // From now on VIPs are on this VLAN of the own port alone.
 void set_own_vlan(tables::TableWriter& writer, std::uint32_t vlan);

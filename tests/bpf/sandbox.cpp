@@ -22,13 +22,6 @@ namespace fairlead::test {
 
 void run(const std::string& command) { ASSERT_EQ(std::system(command.c_str()), 0) << command; }
 
-fl_limits small_limits() {
-    const auto cpus = tables::possible_cpus();
-    EXPECT_TRUE(cpus.has_value());
-    return tables::limits_for(
-        {.vips = 16, .services = 128, .pools = 16, .backends = 128, .slots = 4096, .pins = 1 << 20}, cpus.value_or(1));
-}
-
 Sandbox::Sandbox() : home_(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)) {
     static int count = 0;
     folder_ = "/sys/fs/bpf/fairlead-test-" + std::to_string(::getpid()) + "-" + std::to_string(++count);

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "dataplane/tables/tables.h"
+#include "tests/bpf/frames.h"
 #include "xdp/unique_fd.h"
 
 namespace fairlead::test {
@@ -24,9 +25,6 @@ namespace fairlead::test {
 
 // Runs a program with the shell; a failure is a failure of the test.
 void run(const std::string& command);
-
-// Small tables, of every kind.
-fl_limits small_limits();
 
 class Sandbox {
   public:

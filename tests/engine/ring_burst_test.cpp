@@ -130,6 +130,6 @@ TEST_F(RingBurst, FreesWhatAPortDoesNotTake) {
 
 int main(int count, char** words) {
     ::testing::InitGoogleTest(&count, words);
-    ::testing::AddGlobalTestEnvironment(new fairlead::engine::Eal);
+    ::testing::AddGlobalTestEnvironment(new fairlead::engine::DpdkEnvironment);
     return RUN_ALL_TESTS();
 }

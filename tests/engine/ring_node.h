@@ -7,18 +7,11 @@
 
 #include <gtest/gtest.h>
 #include <rte_arp.h>
-#include <rte_bus_vdev.h>
-#include <rte_eal.h>
-#include <rte_errno.h>
-#include <rte_eth_ring.h>
 #include <rte_ether.h>
 #include <rte_ip.h>
 #include <rte_tcp.h>
-#include <sched.h>
-#include <unistd.h>
 
 #include <cstring>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
@@ -27,9 +20,9 @@
 #include <utility>
 #include <vector>
 
-#include "dataplane/engine/ethdev_port.h"
 #include "dataplane/tables/counters.h"
 #include "dataplane/tables/writer.h"
+#include "tests/support/ring_port.h"
 
 namespace fairlead::engine {
 
@@ -49,33 +42,13 @@ inline const char* const kBackendMac[] = {"", "02:00:00:00:0b:01", "02:00:00:00:
 inline const char* const kNode4 = "192.0.2.1";
 inline const char* const kNode6 = "2001:db8::1";
 
-// The environment abstraction layer can be initialised once a process.
-class Eal : public ::testing::Environment {
+class DpdkEnvironment : public ::testing::Environment {
   public:
-    void SetUp() override {
-        std::vector<std::string> words = {"ring-burst",
-                                          "--no-huge",
-                                          "-m",
-                                          "256",
-                                          "--no-pci",
-                                          "--no-telemetry",
-                                          "--iova-mode=va",
-                                          "--log-level=error",
-                                          "-l",
-                                          std::to_string(sched_getcpu()),
-                                          "--file-prefix=fairlead-test-" + std::to_string(getpid())};
-        std::vector<char*> arguments;
-        for (std::string& word : words) arguments.push_back(word.data());
-        ASSERT_GE(rte_eal_init(static_cast<int>(arguments.size()), arguments.data()), 0) << rte_strerror(rte_errno);
-        runtime_folder_ = rte_eal_get_runtime_dir();
-    }
-    void TearDown() override {
-        rte_eal_cleanup();
-        if (!runtime_folder_.empty()) std::filesystem::remove_all(runtime_folder_);
-    }
+    void SetUp() override { eal_.emplace(); }
+    void TearDown() override { eal_.reset(); }
 
   private:
-    std::filesystem::path runtime_folder_;
+    std::optional<test::Eal> eal_;
 };
 
 inline IpAddress ip(const char* text) { return IpAddress::parse(text).value(); }
@@ -266,71 +239,17 @@ class Node {
 // Two net_ring ports, and the far end of their rings.
 class RingPorts {
   public:
-    RingPorts() {
-        pool_ = rte_pktmbuf_pool_create("frames", kPoolSize, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
-        if (!pool_) throw std::runtime_error(rte_strerror(rte_errno));
-        for (int port : {1, 2}) start(port);
-    }
-    ~RingPorts() {
-        for (int port : {1, 2}) {
-            rte_eth_dev_stop(ethdev_[port]);
-            rte_vdev_uninit(("net_ring_" + name_of(port)).c_str());  // closes the port, too
-            rte_ring_free(inward_[port]);
-            rte_ring_free(outward_[port]);
-        }
-        rte_mempool_free(pool_);
-    }
-
     std::span<PacketPort* const> ports() const { return pointers_; }
-    unsigned buffers_in_use() const { return rte_mempool_in_use_count(pool_); }
-
-    // As a driver delivers it, at an even address. `headroom` less than an outer header needs makes encapsulation fail.
+    unsigned buffers_in_use() const { return rte_mempool_in_use_count(pool_.get()); }
     void arrive(int port, const Frame& frame, std::uint16_t headroom = RTE_PKTMBUF_HEADROOM) {
-        rte_mbuf* mbuf = rte_pktmbuf_alloc(pool_);
-        mbuf->data_off = headroom;
-        std::memcpy(rte_pktmbuf_append(mbuf, static_cast<std::uint16_t>(frame.size())), frame.data(), frame.size());
-        ASSERT_EQ(rte_ring_enqueue(inward_[port], mbuf), 0);
+        ports_[port - 1].arrive(frame, headroom);
     }
-
-    std::optional<Frame> take(int port) {
-        void* mbuf = nullptr;
-        if (rte_ring_dequeue(outward_[port], &mbuf) != 0) return std::nullopt;
-        return consume(static_cast<rte_mbuf*>(mbuf));
-    }
-
-    static Frame consume(rte_mbuf* mbuf) {
-        const auto* bytes = rte_pktmbuf_mtod(mbuf, const std::uint8_t*);
-        Frame frame(bytes, bytes + rte_pktmbuf_pkt_len(mbuf));
-        rte_pktmbuf_free(mbuf);
-        return frame;
-    }
+    std::optional<Frame> take(int port) { return ports_[port - 1].take(); }
 
   private:
-    static std::string name_of(int port) { return "port" + std::to_string(port); }
-
-    void start(int port) {
-        const std::string name = name_of(port);
-        inward_[port] = rte_ring_create((name + "-in").c_str(), kRingSize, SOCKET_ID_ANY, 0);
-        outward_[port] = rte_ring_create((name + "-out").c_str(), kRingSize, SOCKET_ID_ANY, 0);
-        const int made = rte_eth_from_rings(name.c_str(), &inward_[port], 1, &outward_[port], 1, 0);
-        if (made < 0) throw std::runtime_error(name + ": " + rte_strerror(rte_errno));
-        ethdev_[port] = static_cast<std::uint16_t>(made);
-        ports_[port] = EthdevPort::running(ethdev_[port]);
-        pointers_[port] = ports_[port].get();
-        const rte_eth_conf settings{};
-        if (rte_eth_dev_configure(ethdev_[port], 1, 1, &settings) != 0 ||
-            rte_eth_rx_queue_setup(ethdev_[port], 0, kRingSize, 0, nullptr, pool_) != 0 ||
-            rte_eth_tx_queue_setup(ethdev_[port], 0, kRingSize, 0, nullptr) != 0 ||
-            rte_eth_dev_start(ethdev_[port]) != 0)
-            throw std::runtime_error(name + " does not start");
-    }
-
-    rte_mempool* pool_ = nullptr;
-    rte_ring* inward_[3] = {};
-    rte_ring* outward_[3] = {};
-    std::uint16_t ethdev_[3] = {};
-    std::unique_ptr<PacketPort> ports_[3];
-    PacketPort* pointers_[3] = {};
+    test::BufferPool pool_ = test::make_buffers("frames", kPoolSize);
+    test::RingPort ports_[2] = {{"port1", pool_.get(), kRingSize}, {"port2", pool_.get(), kRingSize}};
+    PacketPort* pointers_[3] = {nullptr, &ports_[0].port(), &ports_[1].port()};
 };
 
 class RingBurst : public ::testing::Test {
@@ -361,7 +280,7 @@ class RingBurst : public ::testing::Test {
     }
 
     auto keep() {
-        return [this](rte_mbuf* mbuf) { passed_.push_back(RingPorts::consume(mbuf)); };
+        return [this](rte_mbuf* mbuf) { passed_.push_back(test::consume(mbuf)); };
     }
     BurstCount run() { return worker_.run(1, 0, keep()); }
 

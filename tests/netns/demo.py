@@ -98,7 +98,8 @@ class Demo(Downloading):
         screen = self.screen
         screen.head("Fairlead starts")
         config = make_config(self.lab, self.options.forward, self.family, check={
-            "interval": f"{INTERVAL_MS}ms", "timeout": f"{TIMEOUT_MS}ms", "rise": RISE, "fall": FALL})
+            "interval": f"{INTERVAL_MS}ms", "timeout": f"{TIMEOUT_MS}ms", "rise": RISE, "fall": FALL},
+            **self.engine_settings())
         screen.command("cat fairlead.toml", config)
         for name in self.lab.steering:
             self.balancers.append(Lbd(self.lab, self.lab.nodes[name], config).start())
@@ -106,11 +107,25 @@ class Demo(Downloading):
             balancer.wait_up(master=True, slave=True)
             mode = balancer.attached_mode()
             self.claim(mode == "native", f"XDP program attached to eth0 of {balancer.node.name}: {mode}")
+        if self.options.engine == "dpdk":
+            self.wait_for_dpdk()
         if self.options.topology == "on-master":
             self.place_vip(self.lab.master)
         self.show("status", "services", "backends")
         words = self.explained(40000)
         screen.command(f"lbctl {' '.join(words)}", self.active.lbctl(*words).stdout)
+
+    def engine_settings(self):
+        """What the configuration says of the engine."""
+        if self.options.engine == "xdp":
+            return {}
+        return {"nodes": {name: {"engine": "dpdk"} for name in self.lab.steering}, "head": "[dpdk]\nmemory_mb = 128\n"}
+
+    def wait_for_dpdk(self):
+        for balancer in self.balancers:
+            found = wait_for(lambda: balancer.lbctl_json("status")["lb_dpdk"], "lb-dpdk", 30)
+            self.claim(balancer.lbctl_json("status")["ports"][0]["engine"] == "dpdk",
+                       f"lb-dpdk (process {found['pid']}) steers on {balancer.node.name}; the program hands it what is for the VIP")
 
     def place_vip(self, node):
         """Without [ha] nothing elects: the client's neighbour entry says who holds the VIP."""
@@ -224,7 +239,8 @@ class Demo(Downloading):
         self.claim(not at_failback, "no request failed while Master took its traffic back")
         for name in ("master", "slave"):
             self.compare_counters(name, len(detection) + len(other) + self.failed_unnoticed)
-        return {"engine": f"xdp-{self.active.attached_mode()}", "requests": len(records), "failed": len(other),
+        engine = self.active.lbctl_json("status", check=False)["ports"][0]["engine"]
+        return {"engine": engine, "requests": len(records), "failed": len(other),
                 "failed_during_detection": len(detection), "failed_during_failback": len(at_failback),
                 "downloads_kept": self.kept, "served_by": self.served_by(records),
                 "failover_ms": {name: self.windows[name].milliseconds for name in ("process", "link")},
@@ -265,9 +281,13 @@ def main():
     parser.add_argument("--forward", choices=["l2dsr", "ipip"], default="l2dsr",
                         help="how packets reach the nodes (default: l2dsr)")
     parser.add_argument("--ipv6", action="store_true", help="VIP and nodes by IPv6")
+    parser.add_argument("--engine", choices=["xdp", "dpdk"], default="xdp",
+                        help="who steers: the XDP program (default), or lb-dpdk over AF_XDP")
     parser.add_argument("--stay", action="store_true", help="leave it running at the end, until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="print the JSON object alone")
     options = parser.parse_args()
+    if options.engine == "dpdk" and (options.pair or options.drain):
+        parser.error("--engine goes with neither --pair nor --drain")
     if options.drain and (options.pair or options.topology != "external"):
         parser.error("--drain goes with neither --pair nor --topology on-master")
     missing = labs.require_programs()

@@ -551,7 +551,8 @@ def forget_frontend_setup(path):
 def forget_instance(instance):
     """Removes the pinned tables and run-time files of an instance whose lbd is dead."""
     folder = BPFFS / "fairlead" / instance
-    shutil.rmtree(folder, ignore_errors=True)
+    for path in [folder, *glob.glob(f"/run/dpdk/fairlead-{instance}-[0-9]*")]:
+        shutil.rmtree(path, ignore_errors=True)
     for pattern in (f"/run/fairlead/{instance}.*", f"/run/fairlead/{instance}-dpdk.lock", f"/var/lib/fairlead/{instance}.*"):
         for path in glob.glob(pattern):
             with contextlib.suppress(OSError):

@@ -30,6 +30,7 @@ def start(*options):
     ["--json"],
     ["--json", "--forward", "ipip", "--ipv6"],
     ["--topology", "on-master", "--forward", "ipip"],
+    ["--json", "--engine", "dpdk"],
 ], ids=lambda options: "-".join(option.strip("-") for option in options))
 def test_demo(options):
     process = start(*options)
@@ -41,7 +42,7 @@ def test_demo(options):
     assert result.keys() == {"engine", "requests", "failed", "failed_during_detection", "failed_during_failback",
                              "downloads_kept", "served_by", "failover_ms", "both_down_refused_ms", "xdp_packets"}
     assert result["failed_during_failback"] == 0 and result["downloads_kept"] == 2
-    assert result["engine"] == "xdp-native" and result["failed"] == 0
+    assert result["engine"] == ("dpdk" if "dpdk" in options else "xdp-native") and result["failed"] == 0
     assert result["served_by"].keys() == {"master", "slave"} and min(result["served_by"].values()) > 50
     assert result["requests"] == sum(result["served_by"].values()) + result["failed_during_detection"]
     assert result["xdp_packets"] > 3 * result["requests"] * 0.9

@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
-from lab import LB_DPDK, VIP4, Lbd, curl, make_config, setup_backends, wait_for
-from test_take_over import BENCH, CONNECTIONS, NAMES, TCP_PORT, UDP_PORT, clients, ready, result_of
+from lab import LB_DPDK, VIP4, Lbd, curl, make_config, wait_for
+from test_take_over import CONNECTIONS, NAMES, TCP_PORT, UDP_PORT, clients, result_of, serve_numbers
 
 DPDK = "\n[dpdk]\nmemory_mb = 128\n"
 
@@ -18,12 +18,7 @@ def lab(module_bench):
     if not LB_DPDK.exists():
         pytest.skip(f"missing: {LB_DPDK}")
     lab = module_bench.lab()
-    for name in NAMES:
-        node = lab.nodes[name]
-        lab.nginx(node)
-        ready(node.popen(f"server-{name}", "prlimit", "--nofile=16384", BENCH / "failover-server", "--name", name, "--tcp",
-                         TCP_PORT, "--udp", UDP_PORT))
-    setup_backends(lab, "l2dsr", (4,), names=NAMES)
+    serve_numbers(lab)
     text = make_config(lab, backends=[{"name": name, "address": lab.nodes[name].v4} for name in NAMES],
                        services=[{"ports": [80, TCP_PORT]}, {"name": "probes", "ports": [UDP_PORT], "protocol": "udp"}])
     lab.lbd = Lbd(lab, lab.lb, text + DPDK).start()
@@ -38,7 +33,7 @@ def status(lab):
 def steered_by_dpdk(lab):
     """Packets of services that workers of lb-dpdk have forwarded."""
     rows = lab.lbd.lbctl_json("stats", "--per-core")["cores"]
-    return sum(row["forwarded"]["packets"] for row in rows if row["engine"] == "dpdk")
+    return sum(row["steered"] for row in rows if row["engine"] == "dpdk")
 
 
 def wait_for_dpdk(lab):

@@ -39,15 +39,20 @@ def result_of(process):
     return {name: (found["kept"], found["broken"]) for name, found in json.loads(line)["connections"].items()}
 
 
-@pytest.fixture
-def lab(bench):
-    lab = bench.lab()
+def serve_numbers(lab):
+    """nginx, and the servers that clients() talk to, on Master and Slave."""
     for name in NAMES:
         node = lab.nodes[name]
         lab.nginx(node)
         ready(node.popen(f"server-{name}", "prlimit", "--nofile=16384", BENCH / "failover-server", "--name", name, "--tcp",
                          TCP_PORT, "--udp", UDP_PORT))
     setup_backends(lab, "l2dsr", (4,), names=NAMES)
+
+
+@pytest.fixture
+def lab(bench):
+    lab = bench.lab()
+    serve_numbers(lab)
     lab.config = make_config(lab, pool={"idle_timeout": "1h"},
                              backends=[{"name": name, "address": lab.nodes[name].v4} for name in NAMES],
                              services=[{"ports": [80, TCP_PORT]}, {"name": "probes", "ports": [UDP_PORT], "protocol": "udp"}])

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a test's frames are steered: the core in plain memory, or the same core as an XDP program in the kernel. The
-// tests in tests/unit/dataplane/core are linked with the one and, as suite 'bpf', with the other.
+// Where a test's frames are steered: the core in plain memory, the same core as an XDP program in the kernel, or in a
+// poll-mode worker of DPDK. The tests in tests/unit/dataplane/core are linked with the first and, as suite 'bpf', with the
+// second; tests/differential holds all three against each other.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -18,20 +21,50 @@ struct Steered {
     fl_verdict verdict{};
     std::uint32_t port = 0;  // where to transmit, if that is the verdict
     std::vector<std::uint8_t> bytes;
+    std::optional<fl_decision> decision = {};  // from plain memory alone, and not where frames are only unwrapped
 };
 
 class SteerEngine {
   public:
     virtual ~SteerEngine() = default;
 
+    virtual const char* name() const = 0;
     // "" or why this engine cannot be used here, for GTEST_SKIP.
     virtual std::string missing() const = 0;
+    // The tables that it steers by from now on. Those that it made before are gone, or it was told to leave() them.
     virtual tables::Tables make_tables(const fl_limits& limits) = 0;
-    // A frame that came in by port 1; `unwrap_only`: to fl_decap. In the kernel `now_ns` is not looked at.
-    virtual Steered run(const tables::Tables& tables, const std::vector<std::uint8_t>& frame, bool unwrap_only,
+    virtual void leave() {}
+    // A frame that came in by port 1; `unwrap_only`: to fl_decap. In plain memory alone `now_ns` is looked at.
+    virtual Steered run(tables::Tables& tables, const std::vector<std::uint8_t>& frame, bool unwrap_only,
                         std::uint64_t now_ns) = 0;
+    // Frames that came in together, no more than kMostAtOnce.
+    virtual std::vector<Steered> run_burst(tables::Tables& tables, std::span<const std::vector<std::uint8_t>> frames,
+                                           bool unwrap_only, std::uint64_t now_ns) {
+        std::vector<Steered> all;
+        for (const auto& frame : frames) all.push_back(run(tables, frame, unwrap_only, now_ns));
+        return all;
+    }
+    static constexpr std::size_t kMostAtOnce = 32;
+
+    // Whether it does better than plain memory, on purpose, with what a decision calls an exception.
+    virtual bool finishes_exceptions() const { return false; }
+    // Whether frames arrive without room in front of them.
+    void set_cramped(bool cramped) { cramped_ = cramped; }
+
+  protected:
+    bool cramped_ = false;
 };
 
-std::unique_ptr<SteerEngine> make_steer_engine();
+std::unique_ptr<SteerEngine> make_memory_engine();
+std::unique_ptr<SteerEngine> make_kernel_engine();
+std::unique_ptr<SteerEngine> make_dpdk_engine();  // within the life of an Eal (ring_port.h)
+
+inline std::unique_ptr<SteerEngine> make_steer_engine() {
+#ifdef FAIRLEAD_KERNEL_ENGINE
+    return make_kernel_engine();
+#else
+    return make_memory_engine();
+#endif
+}
 
 }  // namespace fairlead::test

@@ -44,13 +44,14 @@ FORWARD = {"dsr": "l2dsr", "tunnel": "ipip", "local": "l2dsr"}
 OUTER_PROTOCOL = {4: frames.PROTOCOL_IPIP, 6: frames.PROTOCOL_IPV6}
 
 
-def settings() -> str:
+def settings(engine: str = "xdp", more: str = "") -> str:
     text = f"""
 [[node]]
 name = "vm"
 interface = "lb0"
-engine = "xdp"
+engine = "{engine}"
 address = ["{BALANCER[4]}", "{BALANCER[6]}"]
+{more}
 """
     for name, address in BACKEND.items():
         # Checks are generous: an emulated machine is slow, and speed is not what this test is about.
@@ -82,11 +83,15 @@ def build_network(pass_object: str) -> None:
     for name in ("lb", "wire"):
         run("ip", "netns", "add", name)
     run(*"ip link add lb0 netns lb type veth peer name wire0 netns wire".split())
-    batch("lb", "link set lo up\nlink set lb0 up\n" + addresses("add", "lb0", BALANCER.values())
-          + "".join(f"address add {VIP[name]} dev lo\n" for name in ("local4", "local6")))  # fmt: skip
+    address_balancer()
     batch("wire", "link set lo up\nlink set wire0 up\n"
           + addresses("add", "wire0", wire_addresses())
           + f"link set dev wire0 xdpdrv obj {pass_object} sec xdp\n")  # fmt: skip
+
+
+def address_balancer() -> None:
+    batch("lb", "link set lo up\nlink set lb0 up\n" + addresses("add", "lb0", BALANCER.values())
+          + "".join(f"address add {VIP[name]} dev lo\n" for name in ("local4", "local6")))  # fmt: skip
 
 
 def wire_addresses() -> list[str]:
@@ -118,11 +123,11 @@ def listen(netns: str, values) -> None:
 class Balancer:
     """lbd in its namespace; stopped by its id."""
 
-    def __init__(self, build: Path) -> None:
+    def __init__(self, build: Path, text: str) -> None:
         self._build = build
         for folder in ("/run/fairlead", "/var/lib/fairlead"):
             Path(folder).mkdir(parents=True, exist_ok=True)
-        SETTINGS.write_text(settings())
+        SETTINGS.write_text(text)
         self._process = subprocess.Popen(
             ["nsenter", "--net=/run/netns/lb", str(build / "ctl/lbd/lbd"), "--config", str(SETTINGS), "--node", "vm"]
         )
@@ -366,7 +371,7 @@ def main(build: Path, pass_object: str) -> int:
     build_network(pass_object)
     listen("wire", [BACKEND[name] for name in BACKEND if not name.startswith("local")])
     listen("lb", [value for name in ("local4", "local6") for value in (BACKEND[name], VIP[name])])
-    balancer = Balancer(build)
+    balancer = Balancer(build, settings())
     wire = Wire()
     if not check("ready", lambda: wait_until_steered(wire, balancer)):
         balancer.stop()

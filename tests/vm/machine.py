@@ -25,7 +25,8 @@ from pathlib import Path
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 KERNEL_SERIES = "6.1"
 BOOT_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "veth")
-LATER_MODULES = ("ipip", "ip6_tunnel")  # for the guest program to load, from /run/modules
+# For the guest program to load, from /run/modules.
+LATER_MODULES = ("ipip", "ip6_tunnel", "tun", "virtio_net", "vfio_iommu_type1", "vfio-pci")
 DOWNLOAD_LIMIT_S = 300
 
 
@@ -189,14 +190,26 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _command(kernel: Path, scratch: Path) -> list[str]:
+@dataclass
+class Hardware:
+    """What a machine has beyond the least: more memory, cards, an IOMMU. `prefix`: how the emulator is to be started."""
+
+    memory_mb: int = 1024
+    devices: tuple[str, ...] = ()
+    boot: str = ""
+    prefix: tuple[str, ...] = ()
+
+
+def _command(kernel: Path, scratch: Path, hardware: Hardware) -> list[str]:
     return [
-        "qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1024", "-smp", "2",
+        *hardware.prefix,
+        "qemu-system-x86_64", "-M", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi", "-cpu", "max",
+        "-m", str(hardware.memory_mb), "-smp", "2", *hardware.devices,
         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
         "-serial", f"file:{scratch}/console", "-serial", f"file:{scratch}/report",
         "-kernel", str(kernel / "vmlinuz"), "-initrd", str(scratch / "initramfs"),
         # tsc=reliable skips a calibration that emulation fails.
-        "-append", "console=ttyS0 loglevel=4 panic=-1 tsc=reliable random.trust_cpu=on",
+        "-append", f"console=ttyS0 loglevel=4 panic=-1 tsc=reliable random.trust_cpu=on {hardware.boot}",
         "-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap",
         "-device", "virtio-9p-pci,fsdev=root,mount_tag=root",
     ]  # fmt: skip
@@ -217,7 +230,7 @@ def parse_report(text: str) -> Outcome:
     return outcome
 
 
-def run_in_machine(program: Path, arguments: list[str], limit_s: float) -> Outcome:
+def run_in_machine(program: Path, arguments: list[str], limit_s: float, hardware: Hardware | None = None) -> Outcome:
     """Boots, runs `python3 program arguments…` in the guest, and returns what it reported within `limit_s`."""
     if shutil.which("qemu-system-x86_64") is None:
         raise MachineError("no qemu-system-x86_64: install qemu-system-x86")
@@ -227,7 +240,7 @@ def run_in_machine(program: Path, arguments: list[str], limit_s: float) -> Outco
         (scratch / "initramfs").write_bytes(initramfs(kernel, program, arguments))
         started = time.monotonic()
         emulator = subprocess.Popen(
-            _command(kernel, scratch), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            _command(kernel, scratch, hardware or Hardware()), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=(scratch / "emulator").open("wb"), preexec_fn=_die_with_parent,
         )  # fmt: skip
         try:
