@@ -111,7 +111,7 @@ class Runner {
 
     Result<void> run(std::ostream& out) {
         const auto begin = Clock::now();
-        auto renewal = begin;
+        auto renewal = begin + kRenewal;
         while (!run_.stop && !limit_.reached()) {
             const auto now = Clock::now();
             if (run_.seconds > 0 && std::chrono::duration<double>(now - begin).count() >= run_.seconds) break;
@@ -178,6 +178,8 @@ Result<CaptureSummary> run_capture(tables::Tables& tables, const fl_capture_filt
     auto capture = tables::Capture::create(tables, **grace, filter);
     if (!capture) return tl::unexpected(capture.error());
     Runner runner(tables, *capture, run, sink);
+    capture->renew();
+    run.begun();
     if (auto ran = runner.run(out); !ran) return tl::unexpected(ran.error());
     capture->end();
     if (auto waited = (*grace)->wait(); !waited) return tl::unexpected(waited.error());
