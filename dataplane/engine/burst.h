@@ -112,26 +112,33 @@ class BurstWorker {
 #endif
     }
 
-    // All decisions first, so that the table lines of one packet arrive while another is looked at.
+    // All decisions first, so that the table lines of one packet arrive while another is looked at. But what comes after a
+    // first fragment may follow it, and so is decided about when that is remembered.
     void steer(std::span<rte_mbuf*> burst) {
         std::array<fl_decision, kBurst> decisions;
-        for (rte_mbuf* mbuf : burst) prefetch_to_write(mbuf);
-        for (rte_mbuf* mbuf : burst) {
-            auto* data = rte_pktmbuf_mtod(mbuf, char*);
-            prefetch_to_write(data);
-            prefetch_to_write(data - RTE_CACHE_LINE_SIZE);
-        }
+        std::size_t finished = 0;
+        prefetch(burst);
         for (std::size_t i = 0; i < burst.size(); i++) {
             // The core wants a frame in one piece; a chain that does not fit one buffer is judged by its first.
             if (fl_unlikely(burst[i]->nb_segs > 1)) rte_pktmbuf_linearize(burst[i]);
             MbufPacket packet(burst[i]);
             fl_decide(&engine_, &packet, &decisions[i]);
+            if (fl_likely(!decisions[i].remember && i + 1 < burst.size())) continue;
+            for (; finished <= i; finished++) {
+                if (fl_unlikely(decisions[finished].exception))
+                    exceptional_.add(burst[finished]);
+                else
+                    finish(burst[finished], decisions[finished]);
+            }
         }
-        for (std::size_t i = 0; i < burst.size(); i++) {
-            if (fl_unlikely(decisions[i].exception))
-                exceptional_.add(burst[i]);
-            else
-                finish(burst[i], decisions[i]);
+    }
+
+    static void prefetch(std::span<rte_mbuf*> burst) {
+        for (rte_mbuf* mbuf : burst) prefetch_to_write(mbuf);
+        for (rte_mbuf* mbuf : burst) {
+            auto* data = rte_pktmbuf_mtod(mbuf, char*);
+            prefetch_to_write(data);
+            prefetch_to_write(data - RTE_CACHE_LINE_SIZE);
         }
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Engines held against plain memory: the same frames over tables that were filled alike must end alike, in verdict, in each
-// byte and in each counter. Exceptions, which an engine may finish on purpose, are kept from it and counted.
+// byte and in each counter. Exceptions, which an engine may finish on purpose, are kept from it and counted; plain memory steers
+// them by that engine's tables, as the XDP program in front of it would, so that what they leave there is left there.
 #pragma once
 
 #include <functional>
@@ -51,8 +52,10 @@ class Comparison {
 
   private:
     struct Side;
-    std::string run_side(std::size_t number, std::span<const Frame> frames, const std::vector<Steered>& expected,
+    std::string run_side(std::size_t number, std::span<const Frame> frames, std::span<const Steered> expected,
                          std::uint64_t now_ns);
+    std::string run_part(Side& side, SteerEngine& engine, std::span<const Frame> frames,
+                         std::span<const Steered> expected, std::uint64_t now_ns);
     void count(const Steered& expected);
 
     std::vector<std::unique_ptr<Side>> sides_;

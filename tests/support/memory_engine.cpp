@@ -31,8 +31,11 @@ class MemoryEngine : public SteerEngine {
         if (unwrap_only) {
             out.verdict = fl_unwrap(&engine, &packet);
         } else {  // fl_steer(), step by step
-            fl_decide(&engine, &packet, &out.decision.emplace());
-            out.verdict = fl_finish(&engine, &packet, &*out.decision, &out.port);
+            fl_decision& decision = out.decision.emplace();
+            fl_decide(&engine, &packet, &decision);
+            out.exception = decision.exception || engine.scratch.ip.fault == FL_FAULT_CHAIN ||
+                            engine.scratch.inner.fault == FL_FAULT_CHAIN;
+            out.verdict = fl_finish(&engine, &packet, &decision, &out.port);
         }
         out.bytes.assign(static_cast<std::uint8_t*>(packet.data), static_cast<std::uint8_t*>(packet.end));
         return out;

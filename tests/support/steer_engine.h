@@ -21,7 +21,9 @@ struct Steered {
     fl_verdict verdict{};
     std::uint32_t port = 0;  // where to transmit, if that is the verdict
     std::vector<std::uint8_t> bytes;
-    std::optional<fl_decision> decision = {};  // from plain memory alone, and not where frames are only unwrapped
+    // From plain memory alone, and not where frames are only unwrapped.
+    std::optional<fl_decision> decision = {};
+    bool exception = false;  // lb-dpdk can do better on purpose
 };
 
 class SteerEngine {
@@ -46,7 +48,7 @@ class SteerEngine {
     }
     static constexpr std::size_t kMostAtOnce = 32;
 
-    // Whether it does better than plain memory, on purpose, with what a decision calls an exception.
+    // Whether it does better than plain memory, on purpose, with exceptions.
     virtual bool finishes_exceptions() const { return false; }
     // Whether frames arrive without room in front of them.
     void set_cramped(bool cramped) { cramped_ = cramped; }
