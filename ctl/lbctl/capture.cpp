@@ -2,10 +2,13 @@
 #include "ctl/lbctl/capture.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/file.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
+#include <iostream>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <thread>
@@ -94,6 +97,13 @@ std::uint64_t realtime_offset() {
     return static_cast<std::uint64_t>(std::chrono::nanoseconds(realtime).count()) - tables::monotonic_ns();
 }
 
+// Of a pipe whose reader has gone away a write would tell too, but there may be nothing to write for a long time.
+bool reader_gone(const std::ostream& out) {
+    if (&out != &std::cout) return false;
+    pollfd standard_output{STDOUT_FILENO, 0, 0};
+    return poll(&standard_output, 1, 0) > 0 && (standard_output.revents & POLLERR);
+}
+
 class Runner {
   public:
     Runner(tables::Tables& tables, tables::Capture& capture, const CaptureRun& run, CaptureSink& sink)
@@ -101,7 +111,7 @@ class Runner {
 
     Result<void> run(std::ostream& out) {
         const auto begin = Clock::now();
-        auto renewal = begin;
+        auto renewal = begin + kRenewal;
         while (!run_.stop && !limit_.reached()) {
             const auto now = Clock::now();
             if (run_.seconds > 0 && std::chrono::duration<double>(now - begin).count() >= run_.seconds) break;
@@ -120,7 +130,8 @@ class Runner {
         for (const auto& captured : capture_.read())
             if (limit_.take(captured)) sink_.add(captured, captured.entry.time_ns + offset, text_.get());
         out.flush();
-        if (!out) return fail("what was captured cannot be written: is the disk full, or the reader gone?", EPIPE);
+        if (!out || reader_gone(out))
+            return fail("what was captured cannot be written: is the disk full, or the reader gone?", EPIPE);
         return {};
     }
 
@@ -167,6 +178,8 @@ Result<CaptureSummary> run_capture(tables::Tables& tables, const fl_capture_filt
     auto capture = tables::Capture::create(tables, **grace, filter);
     if (!capture) return tl::unexpected(capture.error());
     Runner runner(tables, *capture, run, sink);
+    capture->renew();
+    run.begun();
     if (auto ran = runner.run(out); !ran) return tl::unexpected(ran.error());
     capture->end();
     if (auto waited = (*grace)->wait(); !waited) return tl::unexpected(waited.error());

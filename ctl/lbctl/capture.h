@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <ostream>
 #include <string>
@@ -50,6 +51,7 @@ struct CaptureRun {
     std::uint64_t count = 0;  // packets; 0: no limit
     double seconds = 0;       // 0: no limit
     const std::atomic<bool>& stop;
+    std::function<void()> begun = [] {};  // called once packets are captured
 };
 
 struct CaptureSummary {

@@ -360,7 +360,8 @@ int show_summary(const Options& options, const CaptureArguments& arguments, cons
 
 int capture_to(const Options& options, const CaptureArguments& arguments, tables::Tables& tables,
                const fl_capture_filter& filter, CaptureSink& sink, std::ostream& out) {
-    const CaptureRun run{arguments.count, arguments.seconds, interrupted};
+    const CaptureRun run{arguments.count, arguments.seconds, interrupted,
+                         [] { std::cerr << "capturing; an interrupt ends it\n"; }};
     const auto summary = run_capture(tables, filter, run, sink, out);
     return summary ? show_summary(options, arguments, *summary) : report(summary.error());
 }
@@ -379,7 +380,6 @@ int capture(const Options& options, const Source& source, const CaptureArguments
     if (!lock) return report(lock.error());
     catch_signals();
     if (!source.has_controller()) std::cerr << notice_of(*tables) << '\n';
-    std::cerr << "capturing; an interrupt ends it\n";
     if (arguments.file.empty()) {
         const auto sink = options.json() ? make_json_sink(std::cout) : make_text_sink(std::cout);
         return capture_to(options, arguments, *tables, *filter, *sink, std::cout);

@@ -2,6 +2,8 @@
 // One burst through the steering core as DPDK would run it: net_ring ports, mbufs, the tables in plain memory.
 #include "tests/engine/ring_node.h"
 
+#include "dataplane/tables/capture.h"
+
 namespace fairlead::engine {
 namespace {
 
@@ -84,6 +86,30 @@ TEST_F(RingBurst, HeadroomThatJustSufficesDoes) {
     ports_.arrive(1, arriving(kTunnel6.vip, 2005), sizeof(rte_ipv6_hdr));
     EXPECT_EQ(run().transmitted, 2);
     EXPECT_EQ(sent(2), (std::vector<Frame>{leaving(kTunnel4, 2004), leaving(kTunnel6, 2005)}));
+}
+
+// What `lbctl capture` reads of a worker is what of the XDP program: a packet as it came, and as it left.
+TEST_F(RingBurst, KeepsPacketsForACapture) {
+    fl_capture_filter filter{};
+    filter.per_second = 1'000'000;
+    auto capture = tables::Capture::create(node_.tables(), node_.grace(), filter).value();
+    ports_.arrive(1, arriving(kTunnel4.vip, 3000));
+    run();
+    EXPECT_TRUE(capture.read().empty()) << "before it has begun";
+    capture.renew();
+    for (std::uint16_t i = 1; i <= kBurst; i++) ports_.arrive(1, arriving(kTunnel4.vip, 3000 + i));
+    run();
+    const auto captured = capture.read();
+    ASSERT_EQ(captured.size(), 2U * kBurst);
+    for (std::uint16_t i = 0; i < kBurst; i++) {
+        const auto& before = captured[2 * i];
+        const auto& after = captured[2 * i + 1];
+        EXPECT_EQ(before.stride, tables::living_workers(node_.tables()).at(0).stride);
+        EXPECT_EQ(before.bytes, arriving(kTunnel4.vip, 3001 + i));
+        EXPECT_EQ(after.bytes, leaving(kTunnel4, 3001 + i));
+        EXPECT_EQ(before.entry.packet, after.entry.packet);
+        EXPECT_EQ(after.entry.egress, kTunnel4.port);
+    }
 }
 
 // A port whose ring is full takes no more; the buffers go back to their pool all the same.

