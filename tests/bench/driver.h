@@ -10,7 +10,7 @@ struct bench_config {
     __u32 flow_mask; /* flows - 1 */
     __u8 header[64]; /* of the pristine frame: Ethernet, IP and the ports */
     __u64 sequence;
-    __u32 header_sum; /* of the IPv4 header's 16-bit words, checksum and low half of the source taken as zero */
+    __u32 header_sum;       /* of the IPv4 header's 16-bit words, checksum and low half of the source taken as zero */
     __u32 exceptions_every; /* of generate4_mixed: one frame in so many; 0 = none */
 };
 
