@@ -163,9 +163,10 @@ def test_a_local_backend_gets_its_packets(bench, family):
     assert "flh" not in lab.master.run("ip", "-o", "link").stdout
 
 
-def test_new_tables_and_a_new_interface_are_taken_up(bench):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_new_tables_and_a_new_interface_are_taken_up(bench, engine):
     """lb-dpdk runs on while lbd makes tables anew, and while its interface is another."""
-    lab = bench.ways(L2DSR[:1], nodes={"lb": {"engine": "dpdk"}}, head=DPDK)
+    lab = bench.ways(L2DSR[:1], nodes={"lb": {"engine": "dpdk"}}, head=DPDK + ENGINES[engine])
     dpdk = LbDpdk(lab.lbd)
 
     def steers():
