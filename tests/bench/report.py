@@ -11,6 +11,7 @@ from pathlib import Path
 
 import churn_report
 import connections_report
+import differential_report
 import dpdk_report
 import e2e_report
 import failover_report
@@ -150,6 +151,12 @@ def report_connections(options):
     return connections_report.summarize(run("connections", command + (["--flows", "100000"] if options.quick else [])))
 
 
+def report_differential(options):
+    packets = differential_report.QUICK if options.quick else differential_report.FULL
+    command = [options.programs / "differential-bench", "--packets", str(packets), "--seed", str(options.seed or 1)]
+    return differential_report.summarize(run("differential", command), options.quick)
+
+
 def report_dpdk(options):
     return dpdk_report.summarize(dpdk_report.measure(run, options.programs, options.rounds, options.quick))
 
@@ -176,18 +183,20 @@ def report_churn(options):
 
 # What has a report of its own: how it is measured, and how it is printed.
 OWN_REPORT = {"connections": (report_connections, connections_report.print_table),
+              "differential": (report_differential, differential_report.print_table),
               "dpdk": (report_dpdk, dpdk_report.print_table),
               "e2e": (report_e2e, e2e_report.print_table), "failover": (report_failover, failover_report.print_table),
               "front-end-failover": (report_front_end_failover, front_end_failover_report.print_table),
               "churn": (report_churn, churn_report.print_table)}
 # What is repeated, or chosen, and by which option; all others have rounds.
-REPEATS = {"failover": "runs", "front-end-failover": "runs", "connections": "seed", "churn": None}
+REPEATS = {"failover": "runs", "front-end-failover": "runs", "connections": "seed", "differential": "seed",
+           "churn": None}
 
 
 def parse():
     benches = [*FIGURES, *OWN_REPORT]
     usage = f"scripts/bench {'|'.join(benches)} [--json] [--rounds N] [--quick], e2e also [--seconds S] [--rate R], " \
-            "failover and front-end-failover [--runs N] and connections [--seed N] instead of --rounds"
+            "failover and front-end-failover [--runs N] and connections and differential [--seed N] instead of --rounds"
     parser = argparse.ArgumentParser(prog="scripts/bench", usage=usage)
     parser.add_argument("bench", choices=benches)
     parser.add_argument("--programs", type=Path, required=True)
@@ -202,7 +211,7 @@ def parse():
     options = parser.parse_args()
     repeats = REPEATS.get(options.bench, "rounds")
     if any(getattr(options, name) for name in {"rounds", "runs", "seed"} - {repeats}):
-        parser.error("--runs is for failover and front-end-failover, --seed for connections, --rounds for the others; churn "
+        parser.error("--runs is for failover and front-end-failover, --seed for connections and differential, --rounds for the others; churn "
                      "has none of them")
     if options.bench != "e2e" and (options.seconds or options.rate):
         parser.error("--seconds and --rate are for e2e")

@@ -23,6 +23,7 @@ sys.path.insert(0, str(HERE))
 import churn  # noqa: E402
 import churn_report  # noqa: E402
 import connections_report  # noqa: E402
+import differential_report  # noqa: E402
 import dpdk_report  # noqa: E402
 import e2e  # noqa: E402
 import e2e_report  # noqa: E402
@@ -74,6 +75,13 @@ def test_dpdk_bench_verifies_what_it_forwards():
         assert len(output["samples"][f"{name}_mpps"]) == 3
         assert output[f"{name}_mpps"] > 0 and output["cycles_per_packet"][name] > 0
         assert 0 < output["application_busy"][name] <= 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="loads XDP programs")
+def test_differential_bench_finds_no_difference_but_the_planted():
+    output = run("differential-bench", "--packets", "4000", "--per-world", "1000", "--seed", "7")
+    assert (output["packets"], output["differences"], output["difference"]) == (4000, 0, "")
+    assert output["planted_fault_found"] and output["per_verdict"]["drop"] > 0 and output["per_verdict"]["ipip_4in4"] > 0
 
 
 # --- What scripts/bench makes of it --------------------------------------------------------------------------------
@@ -380,6 +388,21 @@ def test_a_rate_of_the_dpdk_engine_is_held(name, at_limit, beyond):
 def test_without_testpmd_the_figure_is_null_and_says_why():
     assert dpdk_summary()["testpmd_macswap_mpps"] is None and dpdk_summary()["testpmd_null_because"] == "not there"
     assert dpdk_summary(testpmd=[40.0, 41.0, 44.0])["testpmd_macswap_mpps"] == 41.0
+
+
+# --- Three engines -----------------------------------------------------------------------------------------------------
+
+def differential_summary(**changes):
+    counted = {"packets": 10_000_000, "differences": 0, "difference": "", "per_verdict": {"pass": 9_000_000, "drop": 1_000},
+               "planted_fault_found": True, "planted_fault_missed": "", "exceptions": {}, "seed": 1, "packets_per_s": 1.0}
+    return differential_report.summarize({**counted, **changes}, quick=False)
+
+
+@pytest.mark.parametrize("change, missed", [
+    ({}, []), ({"packets": 9_999_999}, ["packets"]), ({"differences": 1}, ["differences"]),
+    ({"per_verdict": {"pass": 9_000_000, "drop": 999}}, ["rarest"]), ({"planted_fault_found": False}, ["planted_fault_found"])])
+def test_what_engines_may_not_do(change, missed):
+    assert missed_of(differential_summary(**change)) == missed
 
 
 # --- Failover --------------------------------------------------------------------------------------------------------

@@ -25,18 +25,22 @@ def ready(process):
     return process
 
 
-def clients(lab, name, count):
-    """Long-lived connections that exchange numbered messages all along."""
+def clients(lab, name, count, probe_interval_us=1_000_000):
+    """Long-lived connections that exchange numbered messages all along, and datagrams that are answered."""
     return ready(lab.client.popen(name, "prlimit", "--nofile=16384", BENCH / "failover-client", VIP4, "--tcp", TCP_PORT,
-                                  "--udp", UDP_PORT, "--connections", count, "--probe-interval-us", 1_000_000))
+                                  "--udp", UDP_PORT, "--connections", count, "--probe-interval-us", probe_interval_us))
+
+
+def report_of(process):
+    """All that clients() have to say, at their end."""
+    process.signal(signal.SIGTERM)
+    wait_for(lambda: not process.alive(), f"the end of {process.name}", 60)
+    return json.loads(next(line for line in process.output().splitlines() if line.startswith("{")))
 
 
 def result_of(process):
     """{server: (kept, broken)}"""
-    process.signal(signal.SIGTERM)
-    wait_for(lambda: not process.alive(), f"the end of {process.name}", 60)
-    line = next(line for line in process.output().splitlines() if line.startswith("{"))
-    return {name: (found["kept"], found["broken"]) for name, found in json.loads(line)["connections"].items()}
+    return {name: (found["kept"], found["broken"]) for name, found in report_of(process)["connections"].items()}
 
 
 def serve_numbers(lab):

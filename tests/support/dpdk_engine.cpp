@@ -14,6 +14,7 @@ namespace {
 
 constexpr unsigned kRing = 64;
 constexpr unsigned kBuffers = 127;
+constexpr std::uint16_t kRoom = 4096;  // for the largest frame of any test and what is put in front of it
 
 class DpdkEngine : public SteerEngine {
   public:
@@ -67,7 +68,7 @@ class DpdkEngine : public SteerEngine {
         return mbuf;
     }
 
-    BufferPool pool_ = make_buffers("differential", kBuffers);
+    BufferPool pool_ = make_buffers("differential", kBuffers, kRoom);
     RingPort ports_[2] = {{"own", pool_.get(), kRing}, {"other", pool_.get(), kRing}};
     engine::PacketPort* pointers_[3] = {nullptr, &ports_[0].port(), &ports_[1].port()};
     std::optional<engine::BurstWorker> worker_;

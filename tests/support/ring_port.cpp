@@ -55,9 +55,8 @@ Eal::~Eal() {
     if (!runtime_folder_.empty()) std::filesystem::remove_all(runtime_folder_, ignored);
 }
 
-BufferPool make_buffers(const std::string& name, unsigned number) {
-    BufferPool pool(rte_pktmbuf_pool_create(name.c_str(), number, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY),
-                    rte_mempool_free);
+BufferPool make_buffers(const std::string& name, unsigned number, std::uint16_t room) {
+    BufferPool pool(rte_pktmbuf_pool_create(name.c_str(), number, 0, 0, room, SOCKET_ID_ANY), rte_mempool_free);
     if (!pool) fail(name);
     return pool;
 }

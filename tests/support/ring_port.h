@@ -33,7 +33,8 @@ class Eal {
 };
 
 using BufferPool = std::unique_ptr<rte_mempool, void (*)(rte_mempool*)>;
-BufferPool make_buffers(const std::string& name, unsigned number);
+// `room`: bytes of a buffer, headroom included.
+BufferPool make_buffers(const std::string& name, unsigned number, std::uint16_t room = RTE_MBUF_DEFAULT_BUF_SIZE);
 
 // One thread at each end of each ring.
 class RingPort {
