@@ -222,7 +222,7 @@ Result<void> Engine::follow() {
     if (view == view_ && fresh.empty()) return {};
     stop_workers();
     if (newer)
-        spdlog::info("steering by the tables in {}", settings_.folder.string());
+        spdlog::info("steering by the tables in {}, number {}", settings_.folder.string(), view.tables);
     else if (tables_ && !view.tables)
         spdlog::info("the tables in {} are gone: waiting for lbd to make them", settings_.folder.string());
     if (newer || !view.tables) tables_ = std::move(newer);

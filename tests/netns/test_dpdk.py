@@ -13,6 +13,7 @@ import pytest
 
 import frames
 from lab import LB_DPDK, VIP4, VIP6, Lbd, curl, make_config, setup_backends, wait_for
+from load import Load
 from steering import CLIENT, LIMIT_S, Wire, next_port, request
 from traffic import curl_many, download_sha256, neighbour, ping, upload
 from ways import GUE, IPIP, L2DSR, OF_FORWARD
@@ -182,6 +183,23 @@ def test_new_tables_and_a_new_interface_are_taken_up(bench, engine):
     lab.replace_interface(lab.lb)
     wait_for(steers, "lb-dpdk to steer on another interface", 20, 0.2)
     assert dpdk.process.alive()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_tables_of_other_sizes_take_over_under_load(bench, engine):
+    """The old ones are steered by until lbd has filled the new: no request is lost."""
+    lab = bench.ways(L2DSR[:1], nodes={"lb": {"engine": "dpdk"}}, head=DPDK + ENGINES[engine])
+    dpdk = LbDpdk(lab.lbd)
+    with Load(lab, lab.client, VIP4) as load:
+        wait_for(lambda: len(load.records()) > 50, "requests")
+        lab.lbd.stop()
+        lab.lbd.write_config(lab.lbd.config_file.read_text().replace("[dpdk]", "[limits]\npins = 65536\n[dpdk]", 1))
+        lab.lbd.start()
+        wait_for(lambda: dpdk.process.output().count(STEERS) == 2, "lb-dpdk to take up the new tables")
+        seen = len(load.records())
+        wait_for(lambda: len(load.records()) > seen + 50, "requests by the new tables")
+        records = load.stop()
+    assert {record.result for record in records} == {"ok"}
 
 
 # ---- Behind XDP ----
