@@ -117,12 +117,13 @@ def test_it_was_lb_dpdk_and_it_leaves_nothing(dpdk_lab, engine):
 
 
 def test_idle_it_sleeps(dpdk_lab):
-    """Less than a fiftieth of a CPU; half as much again is allowed for a machine that is busy with other things."""
-    for engine in ENGINES:
+    """By AF_XDP until a frame comes. Nothing tells that of af_packet's, so it looks every millisecond, while the balancer's
+    own checks come by; to wake takes 35 us on a virtual machine. Polling would take a CPU whole."""
+    for engine, limit in (("af_xdp", 0.02), ("af_packet", 0.1)):
         dpdk = dpdk_lab(engine, "l2dsr").dpdk
         before, begun = dpdk.cpu_seconds(), time.monotonic()
         time.sleep(3)
-        assert (dpdk.cpu_seconds() - before) / (time.monotonic() - begun) < 0.03, engine
+        assert (dpdk.cpu_seconds() - before) / (time.monotonic() - begun) < limit, engine
 
 
 def steered_by_worker(lab):
