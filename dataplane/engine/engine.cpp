@@ -21,18 +21,20 @@ using Milliseconds = std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
 constexpr Milliseconds kTick{100};
-constexpr Milliseconds kLook{500};  // between two looks at what is pinned
+constexpr Milliseconds kLook{250};  // between two looks at what is pinned
 constexpr std::uint32_t kPoolCache = 256;
 constexpr std::uint16_t kRoom = RTE_MBUF_DEFAULT_BUF_SIZE;
+constexpr std::uint16_t kMostMtu = RTE_MBUF_DEFAULT_DATAROOM - RTE_ETHER_HDR_LEN - 2 * RTE_VLAN_HLEN;
 constexpr std::uint32_t kLeastBuffers = 8191;
 
-// The kernel's number of a pinned map; 0: there is none.
-std::uint32_t map_id(const std::filesystem::path& path) {
-    const UniqueFd map(bpf_obj_get(path.c_str()));
+// The kernel's number of a map; 0: there is none.
+std::uint32_t map_id(int map) {
     bpf_map_info info{};
     __u32 size = sizeof(info);
-    return map && bpf_obj_get_info_by_fd(map.get(), &info, &size) == 0 ? info.id : 0;
+    return map >= 0 && bpf_obj_get_info_by_fd(map, &info, &size) == 0 ? info.id : 0;
 }
+
+std::uint32_t map_id(const std::filesystem::path& path) { return map_id(UniqueFd(bpf_obj_get(path.c_str())).get()); }
 
 std::array<std::uint8_t, 6> mac_of(const fl_port& port) {
     std::array<std::uint8_t, 6> bytes{};
@@ -97,47 +99,66 @@ Result<void> Engine::make_pool() {
 }
 
 Result<void> Engine::add_device(const DeviceSpec& spec) {
-    auto id = EthdevPort::probe(spec.device);
-    if (!id) return tl::unexpected(id.error());
-    Device device{spec, nullptr, nullptr, false};
-    const auto workers = static_cast<std::uint16_t>(settings_.lcores.size());
-    rte_eth_dev_info info{};
-    rte_eth_dev_info_get(*id, &info);
-    const std::string driver = info.driver_name ? info.driver_name : "";
-    const bool copies = driver == "net_af_packet" || driver == "net_pcap";
-    device.kernel_sees = copies && if_nametoindex(spec.interface.c_str()) != 0;
-    if (copies && spec.queues > 1)
-        return fail("device '" + spec.device +
-                    "': one queue is all that this driver can do: it would receive on each what it"
-                    " sends by another");
-    std::uint16_t mtu = RTE_ETHER_MTU;
-    rte_eth_dev_get_mtu(*id, &mtu);
-    auto port = EthdevPort::start(*id, {spec.interface, spec.queues, workers, mtu, pool_, !device.kernel_sees});
-    if (!port) return tl::unexpected(port.error());
-    device.port = *std::move(port);
+    Device device;
+    device.spec = spec;
+    if (auto started = start_port(device, RTE_ETHER_MTU); !started) return started;
     if (device.port->queues() < spec.queues)
         spdlog::warn("{}: {} queues, more the device has not", spec.interface, device.port->queues());
     if (auto given = give_tap(device); !given) return given;
-    spdlog::info("{}: {} by {}, {} queues", spec.interface, spec.device, driver, device.port->queues());
+    spdlog::info("{}: {} by {}, {} queues", spec.interface, spec.device, device.port->driver(), device.port->queues());
     devices_.push_back(std::move(device));
     return {};
 }
 
+Result<void> Engine::start_port(Device& device, std::uint16_t mtu) const {
+    const DeviceSpec& spec = device.spec;
+    const auto id = EthdevPort::probe(spec.device);
+    if (!id) return tl::unexpected(id.error());
+    rte_eth_dev_info info{};
+    rte_eth_dev_info_get(*id, &info);
+    const std::string driver = info.driver_name ? info.driver_name : "";
+    const bool copies = driver == "net_af_packet" || driver == "net_pcap";
+    if (copies && spec.queues > 1)
+        return fail("device '" + spec.device + "': expected queues = 1, for on each queue of " + driver +
+                    " comes what is sent by another");
+    device.ifindex = if_nametoindex(spec.interface.c_str());
+    device.kernel_sees = copies && device.ifindex != 0;
+    const auto workers = static_cast<std::uint16_t>(settings_.lcores.size());
+    auto port = EthdevPort::start(*id, {spec.interface, spec.queues, workers, mtu, pool_, !device.kernel_sees});
+    if (!port) return tl::unexpected(port.error());
+    device.port = *std::move(port);
+    return {};
+}
+
 // By the interface's own name, where that is free.
-Result<void> Engine::give_tap(Device& device) {
+Result<void> Engine::give_tap(Device& device) const {
     if (device.kernel_sees) return {};
-    std::uint16_t id = 0, mtu = RTE_ETHER_MTU;
-    const std::string name = device.spec.device.substr(0, device.spec.device.find(','));
-    if (rte_eth_dev_get_port_by_name(name.c_str(), &id) == 0) rte_eth_dev_get_mtu(id, &mtu);
-    if (if_nametoindex(device.spec.interface.c_str()))
-        return fail("interface " + device.spec.interface +
-                        " is the kernel's: expected one that [[dpdk.port]] device '" + device.spec.device +
-                        "' has taken from it",
+    if (device.ifindex)
+        return fail("interface " + device.spec.interface + " is the kernel's: expected one that device '" +
+                        device.spec.device + "' has taken from it",
                     EEXIST);
-    auto tap = Tap::create(device.spec.interface, device.port->mac(), mtu);
+    auto tap = Tap::create(device.spec.interface, device.port->mac(), device.port->mtu());
     if (!tap) return tl::unexpected(tap.error());
     device.tap = std::make_unique<Tap>(*std::move(tap));
     return {};
+}
+
+// Follows the interface, as the tables have it: its MTU, and where a driver works by the kernel's, that itself.
+void Engine::renew_device(Device& device) {
+    const auto place = view_.places.find(device.spec.interface);
+    if (place == view_.places.end()) return;
+    const auto mtu = static_cast<std::uint16_t>(std::min<std::uint32_t>(place->second.mtu, UINT16_MAX));
+    Result<void> done;
+    if (!device.port || (device.kernel_sees && place->second.ifindex != device.ifindex)) {
+        device.port.reset();
+        done = start_port(device, mtu);
+        if (done) spdlog::info("{}: another interface of that name is there now", device.spec.interface);
+    } else if (mtu && mtu != device.port->mtu()) {
+        done = mtu > kMostMtu ? fail(device.spec.interface + ": MTU " + std::to_string(mtu) + ", but buffers hold " +
+                                     std::to_string(kMostMtu) + " bytes of IP: larger packets are lost")
+                              : device.port->set_mtu(mtu);
+    }
+    if (!done) complain(device.spec.interface, done.error().message);
 }
 
 Result<void> Engine::run(const std::function<bool(Milliseconds)>& pause) {
@@ -156,18 +177,38 @@ Result<void> Engine::run(const std::function<bool(Milliseconds)>& pause) {
     return started;
 }
 
-// Of what is pinned now: the tables, the ports in them, and the programs' maps.
+// What lies pinned instead of the tables that are used, once lbd has filled it; nullptr: nothing.
+std::unique_ptr<tables::Tables> Engine::newer_tables() {
+    const std::uint32_t pinned = map_id(settings_.folder / "meta");
+    if (!pinned || pinned == view_.tables) return nullptr;
+    auto tables = tables::Tables::open_pinned(settings_.folder, tables::Access::kReadWrite);
+    if (!tables) {
+        if (tables.error().code != EUCLEAN) complain("tables", tables.error().message);
+        return nullptr;
+    }
+    if (!tables::load_word(tables->meta().config_digest)) return nullptr;
+    return std::make_unique<tables::Tables>(*std::move(tables));
+}
+
+// Also where lbd has begun to make others, which are to take their place: until those are filled.
+bool Engine::are_still_there() const {
+    return tables_ && (map_id(settings_.folder / "meta") ||
+                       map_id(tables::Tables::aside(settings_.folder) / "meta") == view_.tables);
+}
+
+// Of what is pinned now: the ports in the tables, and the programs' maps.
 Engine::View Engine::look(const tables::Tables* tables) const {
     View view;
     if (!tables) return view;
-    view.tables = map_id(settings_.folder / "meta");
+    view.tables = map_id(tables->fd(FL_TABLE_meta));
     view.host = has_local_backend(*tables) || has_local_vip(*tables);
     const auto ports = tables->ports();
     for (std::uint32_t number = 1; number < ports.size(); number++) {
-        const std::uint32_t ifindex = tables::load_word(ports[number].ifindex);
-        const std::string name = name_of(ports[number]);
+        const fl_port& port = ports[number];
+        const std::uint32_t ifindex = tables::load_word(port.ifindex);
+        const std::string name = name_of(port);
         if (!ifindex || view.places.contains(name)) continue;
-        view.places[name] = {number, ifindex, tables::load_word(ports[number].mode),
+        view.places[name] = {number, ifindex, tables::load_word(port.mtu), tables::load_word(port.mode),
                              map_id(tables::exceptions_path(settings_.folder, name))};
     }
     return view;
@@ -175,29 +216,19 @@ Engine::View Engine::look(const tables::Tables* tables) const {
 
 // Takes up what has changed since the last time. Workers stop for it, for some milliseconds, and only then.
 Result<void> Engine::follow() {
-    const std::uint32_t pinned = map_id(settings_.folder / "meta");
-    std::unique_ptr<tables::Tables> opened;
-    if (pinned && pinned != view_.tables) {
-        auto tables = tables::Tables::open_pinned(settings_.folder, tables::Access::kReadWrite);
-        if (!tables) {
-            complain("tables", tables.error().message);
-            return {};
-        }
-        opened = std::make_unique<tables::Tables>(*std::move(tables));
-    }
-    const View view = look(opened ? opened.get() : pinned ? tables_.get() : nullptr);
+    auto newer = newer_tables();
+    const View view = look(newer ? newer.get() : are_still_there() ? tables_.get() : nullptr);
     auto fresh = make_fed(view);
     if (view == view_ && fresh.empty()) return {};
     stop_workers();
-    if (opened) {
-        tables_ = std::move(opened);
-        spdlog::info("steering by the tables in {}", settings_.folder.string());
-    } else if (!pinned && tables_) {
-        tables_.reset();
+    if (newer)
+        spdlog::info("steering by the tables in {}, number {}", settings_.folder.string(), view.tables);
+    else if (tables_ && !view.tables)
         spdlog::info("the tables in {} are gone: waiting for lbd to make them", settings_.folder.string());
-    }
+    if (newer || !view.tables) tables_ = std::move(newer);
     view_ = view;
     if (auto refused = refuse_local(); !refused) return refused;
+    for (Device& device : devices_) renew_device(device);
     renew_fed(std::move(fresh));
     line_up();
     return start_workers();
@@ -264,6 +295,7 @@ void Engine::line_up() {
     stations_.clear();
     lineup_.assign(tables_ ? tables_->limits().ports : 0, nullptr);
     for (const Device& device : devices_) {
+        if (!device.port) continue;
         const auto place = view_.places.find(device.spec.interface);
         // A device that leaves the kernel its frames has nothing to do while the XDP program steers them.
         const bool ours = place != view_.places.end() && (!device.kernel_sees || place->second.mode == FL_ENGINE_DPDK);
@@ -304,7 +336,7 @@ void Engine::stop_workers() {
 // A link of a device that is the host's goes up and down for the host too.
 void Engine::watch_links() {
     for (Device& device : devices_) {
-        const bool up = device.port->link_up();
+        const bool up = device.port && device.port->link_up();
         if (device.tap) device.tap->set_carrier(up);
         if (const auto [link, first] = links_.try_emplace(device.spec.interface, true); link->second != up) {
             link->second = up;

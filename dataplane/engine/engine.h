@@ -53,7 +53,8 @@ class Engine {
         DeviceSpec spec;
         std::unique_ptr<EthdevPort> port;
         std::unique_ptr<Tap> tap;
-        bool kernel_sees = false;  // the kernel has a copy of every frame
+        bool kernel_sees = false;   // the kernel has a copy of every frame
+        std::uint32_t ifindex = 0;  // then: of its interface
     };
     // A kernel's interface that the program gives us frames of.
     struct Fed {
@@ -62,7 +63,7 @@ class Engine {
     };
     // What of the tables decides about ports, to see it change.
     struct Place {
-        std::uint32_t number = 0, ifindex = 0, mode = 0, map = 0;
+        std::uint32_t number = 0, ifindex = 0, mtu = 0, mode = 0, map = 0;
         auto operator<=>(const Place&) const = default;
     };
     struct View {
@@ -76,8 +77,12 @@ class Engine {
 
     Result<void> make_pool();
     Result<void> add_device(const DeviceSpec& spec);
-    Result<void> give_tap(Device& device);
+    Result<void> start_port(Device& device, std::uint16_t mtu) const;
+    Result<void> give_tap(Device& device) const;
+    void renew_device(Device& device);
 
+    std::unique_ptr<tables::Tables> newer_tables();
+    bool are_still_there() const;
     View look(const tables::Tables* tables) const;
     Result<void> follow();
     Result<void> refuse_local() const;

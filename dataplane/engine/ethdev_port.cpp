@@ -9,7 +9,7 @@
 
 namespace fairlead::engine {
 namespace {
-constexpr std::uint16_t kDescriptors = 1024;  // a millisecond's sleep at a million packets a second
+constexpr std::uint16_t kDescriptors = 2048;  // two milliseconds' sleep at a million packets a second
 constexpr std::uint64_t kSpreadBy = RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP;
 
 tl::unexpected<Error> failed(const std::string& what, int code) {
@@ -114,6 +114,20 @@ std::array<std::uint8_t, 6> EthdevPort::mac() const {
     return bytes;
 }
 
-int EthdevPort::socket() const { return rte_eth_dev_socket_id(id_); }
+std::uint16_t EthdevPort::mtu() const {
+    std::uint16_t mtu = 0;
+    return rte_eth_dev_get_mtu(id_, &mtu) == 0 ? mtu : 0;
+}
+
+Result<void> EthdevPort::set_mtu(std::uint16_t mtu) {
+    int error = rte_eth_dev_set_mtu(id_, mtu);
+    if (error == -EBUSY) {
+        rte_eth_dev_stop(id_);
+        error = rte_eth_dev_set_mtu(id_, mtu);
+        if (int failed_start = rte_eth_dev_start(id_)) return failed(name() + ": start", failed_start);
+    }
+    if (error) return failed(name() + ": MTU " + std::to_string(mtu), error);
+    return {};
+}
 
 }  // namespace fairlead::engine

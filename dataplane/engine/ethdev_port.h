@@ -44,7 +44,9 @@ class EthdevPort final : public PacketPort {
 
     std::string driver() const;
     std::array<std::uint8_t, 6> mac() const;
-    int socket() const;  // NUMA node, or SOCKET_ID_ANY
+    std::uint16_t mtu() const;  // bytes of IP
+    // Nothing may be received or sent meanwhile: most devices stop for it.
+    Result<void> set_mtu(std::uint16_t mtu);
 
   private:
     EthdevPort(std::uint16_t id, const EthdevSettings& settings, std::uint16_t queues, std::uint16_t lanes, bool owned)

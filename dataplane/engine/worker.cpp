@@ -12,8 +12,10 @@ constexpr std::uint32_t kSpinTurns = 256;  // some ten microseconds: a burst is 
 constexpr std::uint32_t kHostTurns = 32;   // busy turns between two looks at what the host sends
 constexpr std::uint16_t kHostFrames = 16;  // from the host in one look: a system call each
 constexpr int kShortestNapUs = 50;
-constexpr int kLongestNapUs = 1'000;     // where nothing wakes us: a queue holds a thousand frames
-constexpr int kLongestSleepUs = 20'000;  // where each queue does
+constexpr int kLongestNapUs = 1'000;  // where nothing wakes us: a queue holds a thousand frames
+constexpr int kDeepNapUs = 3'000;     // after a second of those: to wake costs up to 35 us on a virtual machine
+constexpr std::uint32_t kNapsToDeep = 1'000;
+constexpr int kLongestSleepUs = 20'000;  // where each queue wakes us
 }  // namespace
 
 Worker::Totals& Worker::Totals::operator+=(const Totals& other) {
@@ -119,7 +121,9 @@ void Worker::add(const BurstCount& count) {
 }
 
 int Worker::longest_nap_us() const {
-    return all_wake_ && !pending_ && !(burst_ && burst_->holds()) ? kLongestSleepUs : kLongestNapUs;
+    if (pending_ || (burst_ && burst_->holds())) return kLongestNapUs;
+    if (all_wake_) return kLongestSleepUs;
+    return idle_turns_ < kSpinTurns + kNapsToDeep ? kLongestNapUs : kDeepNapUs;
 }
 
 // After a while without a frame: until one comes, where something says so, and for longer each time.
