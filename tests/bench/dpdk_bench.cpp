@@ -24,10 +24,8 @@
 namespace fairlead::bench {
 namespace {
 constexpr std::uint32_t kOneFlow = 0, kMillionFlows = (1U << 20) - 1;  // masks
-constexpr unsigned kInFlight = 512;                                    // buffers, of the generator's
-constexpr unsigned kRing = 1024;
-constexpr std::uint64_t kLookedAt = 64;  // one in so many is compared byte by byte
-constexpr double kWarmUp = 0.1;          // of a round, before it counts
+constexpr std::uint64_t kLookedAt = 64;                                // one in so many is compared byte by byte
+constexpr double kWarmUp = 0.1;                                        // of a round, before it counts
 constexpr double kPatience_s = 10;
 constexpr std::uint64_t kInterrupted = 50'000;  // cycles: a burst that took longer was not all of it ours
 
@@ -108,8 +106,9 @@ struct Seen {
 // The network at the far end of the port. Its buffers go round: from it to the application and back.
 class Generator {
   public:
-    Generator(test::RingPort& port, rte_mempool* pool) : port_(port), idle_(kInFlight) {
-        if (rte_pktmbuf_alloc_bulk(pool, idle_.data(), kInFlight) != 0) throw std::runtime_error("no buffers");
+    Generator(test::RingPort& port, rte_mempool* pool, unsigned buffers)
+        : port_(port), buffers_(buffers), idle_(buffers) {
+        if (rte_pktmbuf_alloc_bulk(pool, idle_.data(), buffers) != 0) throw std::runtime_error("no buffers");
     }
     ~Generator() { rte_pktmbuf_free_bulk(idle_.data(), static_cast<unsigned>(idle_.size())); }
 
@@ -206,12 +205,13 @@ class Generator {
     void gather(double hertz) {
         const std::uint64_t deadline = rte_rdtsc() + static_cast<std::uint64_t>(kPatience_s * hertz);
         void* mbuf = nullptr;
-        while (idle_.size() < kInFlight && rte_rdtsc() < deadline)
+        while (idle_.size() < buffers_ && rte_rdtsc() < deadline)
             if (rte_ring_sc_dequeue(port_.outward(), &mbuf) == 0) idle_.push_back(static_cast<rte_mbuf*>(mbuf));
-        if (idle_.size() < kInFlight) throw std::runtime_error("not every buffer came back");
+        if (idle_.size() < buffers_) throw std::runtime_error("not every buffer came back");
     }
 
     test::RingPort& port_;
+    unsigned buffers_;
     std::vector<rte_mbuf*> idle_;
     const Case* case_ = nullptr;
     std::array<std::uint8_t, 64> pattern_{};
@@ -221,8 +221,9 @@ class Generator {
 
 class Bench {
   public:
-    Bench(BenchTables& tables, double seconds)
-        : tables_(tables), seconds_(seconds), worker_(tables.tables(), join(tables), ports_) {}
+    // `buffers`: a power of two.
+    Bench(BenchTables& tables, double seconds, unsigned buffers)
+        : tables_(tables), seconds_(seconds), buffers_(buffers), worker_(tables.tables(), join(tables), ports_) {}
 
     Result<void> run(Case& c) {
         const std::uint64_t before = c.pool.empty() ? 0 : tables_.packets_of(c.pool);
@@ -257,12 +258,13 @@ class Bench {
 
     BenchTables& tables_;
     double seconds_;
-    test::BufferPool pool_ = test::make_buffers("bench", 2 * kInFlight - 1);
-    test::RingPort port_{"bench", pool_.get(), kRing};
+    unsigned buffers_;
+    test::BufferPool pool_ = test::make_buffers("bench", 2 * buffers_ - 1);
+    test::RingPort port_{"bench", pool_.get(), 2 * buffers_};
     engine::PacketPort* ports_[2] = {nullptr, &port_.port()};
     engine::BurstWorker worker_;
     Application application_{worker_, port_.ethdev()};
-    Generator generator_{port_, pool_.get()};
+    Generator generator_{port_, pool_.get(), buffers_};
 };
 
 std::vector<Case> cases() {
@@ -285,14 +287,14 @@ double median(std::vector<double> values) {
     return values[values.size() / 2];
 }
 
-int measure(int rounds, double seconds, const std::string& only) {
+int measure(int rounds, double seconds, unsigned buffers, const std::string& only) {
     auto tables = BenchTables::create();
     if (!tables) return std::cerr << tables.error().message << '\n', 1;
     const std::array moving{syn4(kVipMoving), packet4(kVipMoving)};
     (*tables)->pin(moving, kMillionFlows + 1, set_flow);
     auto all = cases();
     std::erase_if(all, [&](const Case& c) { return !only.empty() && c.name != only; });
-    Bench bench(**tables, seconds);
+    Bench bench(**tables, seconds, buffers);
     for (int round = 0; round < rounds; ++round)
         for (Case& c : all)
             if (auto done = bench.run(c); !done) return std::cerr << done.error().message << '\n', 1;
@@ -313,10 +315,13 @@ int main(int argc, char** argv) {
     CLI::App app{"rate of the DPDK engine over a net_ring port"};
     int rounds = 15;
     double seconds = 0.2;
+    unsigned buffers = 2048;  // what a card's rings of 1,024 descriptors each way hold
     bool huge_pages = false;
     std::string only;
     app.add_option("--rounds", rounds)->check(CLI::Range(3, 1000));
     app.add_option("--seconds", seconds, "of each case in each round")->check(CLI::Range(0.01, 10.0));
+    app.add_option("--buffers", buffers, "that go round: a power of two")
+        ->check(CLI::IsMember({512, 1024, 2048, 4096, 8192}));
     app.add_option("--case", only, "this one alone, for a profiler");
     app.add_flag("--huge-pages", huge_pages, "64 MiB of them; else ordinary memory");
     CLI11_PARSE(app, argc, argv);
@@ -332,7 +337,7 @@ int main(int argc, char** argv) {
     if (!huge_pages) words.push_back("--file-prefix=fairlead-bench-" + std::to_string(getpid()));
     try {
         const fairlead::test::Eal eal(words);
-        return fairlead::bench::measure(rounds, seconds, only);
+        return fairlead::bench::measure(rounds, seconds, buffers, only);
     } catch (const std::exception& error) {
         std::cerr << error.what() << '\n';
         return 1;
