@@ -145,7 +145,9 @@ class Generator {
     unsigned take(std::array<rte_mbuf*, engine::kBurst>& burst, Seen& seen) {
         const unsigned count = rte_ring_sc_dequeue_burst(port_.outward(), reinterpret_cast<void**>(burst.data()),
                                                          static_cast<unsigned>(burst.size()), nullptr);
-        for (unsigned i = 0; i < count; ++i) rte_prefetch0(rte_pktmbuf_mtod(burst[i], std::uint8_t*));
+        // Where the next header is to be written, which is not where an outer header begins.
+        for (unsigned i = 0; i < count; ++i)
+            rte_prefetch0(static_cast<char*>(burst[i]->buf_addr) + RTE_PKTMBUF_HEADROOM);
         seen.packets += count;
         looked_at_ += count;
         if (looked_at_ >= kLookedAt && count) {
