@@ -83,6 +83,10 @@ Engine::~Engine() {
     stop_workers();
     fed_.clear();
     devices_.clear();
+    // Those that the kernel was just sending; more would be a defect.
+    if (pool_)
+        if (const unsigned lost = rte_mempool_in_use_count(pool_))
+            spdlog::debug("{} packet buffers did not come back", lost);
     rte_mempool_free(pool_);
 }
 

@@ -301,6 +301,14 @@ def test_killed_it_costs_the_rest_nothing(behind):
     assert set(collect(wire, pieces)) == set(pieces)
 
 
+def test_there_is_one_of_an_instance(behind):
+    second = LbDpdk(behind.lbd, wait=False)
+    assert second.process.popen.wait(30) == 1
+    assert "another lb-dpdk runs" in second.process.output()
+    lock = f"/run/fairlead/{behind.lbd.instance}-dpdk.lock"
+    assert open(lock, encoding="ascii").read() == f"{behind.dpdk.process.pid}\n"
+
+
 # ---- The host's own traffic ----
 
 
