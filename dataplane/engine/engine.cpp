@@ -83,18 +83,39 @@ Engine::~Engine() {
     stop_workers();
     fed_.clear();
     devices_.clear();
+    // Those that the kernel was just sending; more would be a defect.
+    if (pool_)
+        if (const unsigned lost = rte_mempool_in_use_count(pool_))
+            spdlog::debug("{} packet buffers did not come back", lost);
     rte_mempool_free(pool_);
 }
 
-// Half of the memory for buffers: the rest is DPDK's own, and the drivers'.
+// The NUMA node of the first card; SOCKET_ID_ANY: it is on none, or there is none.
+int Engine::node_of_cards() const {
+    for (const DeviceSpec& spec : settings_.devices)
+        if (const auto id = EthdevPort::probe(spec.device))
+            if (const int node = rte_eth_dev_socket_id(*id); node >= 0) return node;
+    return SOCKET_ID_ANY;
+}
+
+// Half of the memory for buffers: the rest is DPDK's own, and the drivers'. On the cards' node, where there is memory.
 Result<void> Engine::make_pool() {
     const std::uint64_t bytes = std::uint64_t{settings_.memory_mb} * 1024 * 1024 / 2;
     const auto count = static_cast<unsigned>(std::clamp<std::uint64_t>(bytes / (kRoom + 256), kLeastBuffers, 262'143));
-    pool_ = rte_pktmbuf_pool_create("frames", count, kPoolCache, 0, kRoom, SOCKET_ID_ANY);
+    const int node = node_of_cards();
+    pool_ = rte_pktmbuf_pool_create("frames", count, kPoolCache, 0, kRoom, node);
+    if (!pool_ && node != SOCKET_ID_ANY) {
+        spdlog::warn("no memory on NUMA node {}, where the card is: packet buffers lie on another", node);
+        pool_ = rte_pktmbuf_pool_create("frames", count, kPoolCache, 0, kRoom, SOCKET_ID_ANY);
+    }
     if (!pool_)
         return fail(std::to_string(count) + " packet buffers in " + std::to_string(settings_.memory_mb) +
                         " MB: " + rte_strerror(rte_errno) + "; raise [dpdk] memory_mb",
                     rte_errno);
+    for (const unsigned lcore : settings_.lcores)
+        if (node != SOCKET_ID_ANY && rte_lcore_to_socket_id(lcore) != static_cast<unsigned>(node))
+            spdlog::warn("CPU {} is not on NUMA node {}, where the card is: choose others by [dpdk] cores",
+                         rte_lcore_to_cpu_id(static_cast<int>(lcore)), node);
     return {};
 }
 

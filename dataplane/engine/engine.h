@@ -75,6 +75,7 @@ class Engine {
 
     explicit Engine(const EngineSettings& settings) : settings_(settings) {}
 
+    int node_of_cards() const;
     Result<void> make_pool();
     Result<void> add_device(const DeviceSpec& spec);
     Result<void> start_port(Device& device, std::uint16_t mtu) const;

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <spdlog/spdlog.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -75,8 +76,11 @@ class InstanceLock {
         lock.path_ = path;
         lock.fd_ = UniqueFd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
         if (!lock.fd_) return fail_errno("open " + path.string(), errno);
-        if (flock(lock.fd_.get(), LOCK_EX | LOCK_NB))
+        // The one before us takes the file away when it ends: a lock on what has no name any more is none.
+        if (flock(lock.fd_.get(), LOCK_EX | LOCK_NB) || !lock.is_named()) {
+            lock.fd_ = UniqueFd();  // and the file is not ours to remove
             return fail("another lb-dpdk runs for this instance: it holds " + path.string(), EBUSY);
+        }
         const std::string pid = std::to_string(getpid()) + "\n";
         if (ftruncate(lock.fd_.get(), 0) || ::write(lock.fd_.get(), pid.data(), pid.size()) < 0)
             return fail_errno("write " + path.string(), errno);
@@ -90,6 +94,12 @@ class InstanceLock {
 
   private:
     InstanceLock() = default;
+
+    bool is_named() const {
+        struct stat held{}, named{};
+        return fstat(fd_.get(), &held) == 0 && stat(path_.c_str(), &named) == 0 && held.st_ino == named.st_ino;
+    }
+
     UniqueFd fd_;
     std::filesystem::path path_;
 };

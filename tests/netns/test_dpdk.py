@@ -206,10 +206,10 @@ def test_tables_of_other_sizes_take_over_under_load(bench, engine):
 # ---- Behind XDP ----
 
 
-@pytest.fixture(scope="module")
-def behind(module_bench):
-    """IPIP over IPv4 and IPv6 by the XDP program, with lb-dpdk for what it cannot finish."""
-    lab = module_bench.ways(IPIP[:2], head=DPDK + "exceptions = true\n")
+@pytest.fixture(scope="module", params=("xdp", "xdp-generic"))
+def behind(module_bench, request):
+    """IPIP over IPv4 and IPv6 by the XDP program, in the driver and in the stack, with lb-dpdk for what it cannot finish."""
+    lab = module_bench.ways(IPIP[:2], nodes={"lb": {"engine": request.param}}, head=DPDK + "exceptions = true\n")
     lab.dpdk = LbDpdk(lab.lbd)
     lab.wire = Wire(lab)
     return lab
@@ -299,6 +299,14 @@ def test_killed_it_costs_the_rest_nothing(behind):
     for piece in pieces:
         wire.cable.send(wire.frame(piece))
     assert set(collect(wire, pieces)) == set(pieces)
+
+
+def test_there_is_one_of_an_instance(behind):
+    second = LbDpdk(behind.lbd, wait=False)
+    assert second.process.popen.wait(30) == 1
+    assert "another lb-dpdk runs" in second.process.output()
+    lock = f"/run/fairlead/{behind.lbd.instance}-dpdk.lock"
+    assert open(lock, encoding="ascii").read() == f"{behind.dpdk.process.pid}\n"
 
 
 # ---- The host's own traffic ----
