@@ -571,6 +571,8 @@ Result<std::vector<Detached>> detach_all(const fs::path& folder, TablesAfter tab
     }
     if (!first) {
         for (const Frames frames : kBothForms) note(unpin(devices_path(folder, frames)));
+        // Also of interfaces that the program could not be attached to.
+        for (const std::string& name : pinned_names(folder / "exceptions")) note(unpin(exceptions_path(folder, name)));
         ::rmdir((folder / "links").c_str());
         ::rmdir((folder / "programs").c_str());
         ::rmdir((folder / "exceptions").c_str());

@@ -44,6 +44,7 @@ Sandbox::~Sandbox() {
             }
         xdp::detach_all(path, xdp::TablesAfter::kRemove);
         ::rmdir(path.c_str());
+        EXPECT_FALSE(std::filesystem::exists(path)) << "something stays pinned in it";
     }
     EXPECT_EQ(::setns(home_.get(), CLONE_NEWNET), 0);  // and the namespace goes, with all that is in it
 }
