@@ -3,12 +3,14 @@
 
 import hashlib
 import json
+import time
 
 import lab as labs
 from screen import Show
 
 RATE = 1_500_000  # bytes a second: about 9 s for all of it
 FIRST_PORT = 40000
+MORE_LIMIT_S = 5
 # What the client would take ahead of a program that reads slowly is as much as the whole file: a connection that has
 # nothing to carry any more would prove nothing.
 SMALL_BUFFER = {"net.ipv4.tcp_rmem": "4096 32768 32768"}
@@ -45,6 +47,13 @@ class Downloading(Show):
 
     def downloaded(self):
         return self.target.stat().st_size if self.target.exists() else 0
+
+    def downloaded_beyond(self, before):
+        """How much has come, as soon as it is more than before: curl keeps to its rate by pauses, of a second and more."""
+        deadline = time.monotonic() + MORE_LIMIT_S
+        while self.downloaded() <= before and self.curl.alive() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return self.downloaded()
 
     def finish_download(self):
         """The object that tells of it."""

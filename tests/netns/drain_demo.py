@@ -73,7 +73,7 @@ class DrainDemo(Downloading):
         after = [r for r in self.load.records() if r.begin > since]
         self.claim(after and all(r.result == "ok" and r.server == "slave" for r in after),
                    f"all of {len(after)} requests since went to Slave, none failed")
-        now = self.downloaded()
+        now = self.downloaded_beyond(at_drain)
         self.claim(self.curl.alive() and now > at_drain,
                    f"the download goes on: {at_drain / 1e6:.1f} MB then, {now / 1e6:.1f} MB now")
         self.claim(self.wait.alive(), "lbctl drain --wait waits")
