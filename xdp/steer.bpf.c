@@ -63,7 +63,6 @@ __attribute__((noinline)) int fl_feeds_apart(struct xdp_md *ctx) {
     union fl_address destination;
     const struct fl_meta *meta;
     const struct fl_vip *vip;
-    const __u8 *header;
     struct fl_engine e;
     struct fl_packet p;
     struct fl_scratch *s = fl_scratch(&e);
@@ -72,16 +71,8 @@ __attribute__((noinline)) int fl_feeds_apart(struct xdp_md *ctx) {
     meta = fl_at_meta(&e, 0);
     if (!meta || !fl_exceptions_taken(&e)) return 0;
     fl_parse_frame(&e, &p, s);
-    header = fl_at_offset(&p, s->frame.l3);
-    if (s->frame.type == fl_htons(FL_ETHERTYPE_IPV4)) {
-        const struct fl_ipv4 *ip = (const struct fl_ipv4 *)header;
-        if (!fl_inside(&p, ip, sizeof(*ip))) return 0;
-        fl_address_from4(&destination, fl_load32(&ip->destination));
-    } else {
-        const struct fl_ipv6 *ip = (const struct fl_ipv6 *)header;
-        if (s->frame.type != fl_htons(FL_ETHERTYPE_IPV6) || !fl_inside(&p, ip, sizeof(*ip))) return 0;
-        fl_address_from6(&destination, ip->destination);
-    }
+    if (s->frame.type != fl_htons(FL_ETHERTYPE_IPV4) && s->frame.type != fl_htons(FL_ETHERTYPE_IPV6)) return 0;
+    if (!fl_read_address(&p, s->frame.l3, 1, &destination)) return 0;
     return fl_find_vip(&e, meta, &destination, &vip) != 0;
 }
 

@@ -22,26 +22,12 @@
 
 FL_INLINE int fl_captures(const struct fl_meta *meta) { return fl_read_once(&meta->capture_until_ns) != 0; }
 
-/* The sender of the packet in question. Not of ARP, which has no IP header. */
-FL_INLINE int fl_capture_client(const struct fl_packet *p, const struct fl_decision *d, union fl_address *client) {
-    const __u8 *at = fl_at_offset(p, (__u32)d->l3 + d->unwrap);
-    const struct fl_ipv4 *ip4 = (const struct fl_ipv4 *)at;
-    const struct fl_ipv6 *ip6 = (const struct fl_ipv6 *)at;
-    if (!fl_inside(p, ip4, sizeof(*ip4))) return 0;
-    if (ip4->version_ihl >> 4 == 4) {
-        fl_address_from4(client, fl_load32(&ip4->source));
-        return 1;
-    }
-    if (ip4->version_ihl >> 4 != 6 || !fl_inside(p, ip6, sizeof(*ip6))) return 0;
-    fl_address_from6(client, ip6->source);
-    return 1;
-}
-
+/* Whether its sender is wanted; that of what a tunnel carries. ARP has none. */
 FL_INLINE int fl_capture_from(const struct fl_packet *p, const struct fl_decision *d,
                               const struct fl_capture_filter *want) {
     union fl_address client;
     if (!want->client_mask.halves[0]) return 1; /* whoever */
-    if (!fl_capture_client(p, d, &client)) return 0;
+    if (!fl_read_address(p, (__u32)d->l3 + d->unwrap, 0, &client)) return 0;
     return (client.halves[0] & want->client_mask.halves[0]) == want->client.halves[0] &&
            (client.halves[1] & want->client_mask.halves[1]) == want->client.halves[1];
 }

@@ -2,7 +2,8 @@
 /* The shared tables, byte for byte (DESIGN section 4). Each is a flat array; one list, FL_TABLE_LIST, yields the BPF
  * maps, the userspace creation and mapping, and the accessors of every engine.
  *
- * Rules: the controller alone writes, but for counters, stamps, pins, fragments, rings and throttles. Nothing wider
+ * Rules: the controller alone writes, but for counters, stamps, pins, fragments, rings, throttles and, for `lbctl capture`,
+ * what is to be captured and until when. Nothing wider
  * than a word is changed under a reader: a record is filled, then published by one release store of a word that names
  * it; a record is used again only after a grace period. Fields marked "word" are changed in place.
  * Numbers are in host order (little-endian) unless the type is __be; addresses are 16 bytes in network order, IPv4 as

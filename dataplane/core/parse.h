@@ -20,6 +20,11 @@
 /* The deepest place that anything is read at: a tunnel's outer headers, then an ICMP error, then what it quotes. Every
  * offset is masked to this, so that the verifier sees its bound. */
 #define FL_OFFSET_MASK 0x7ffu
+/* Ethernet with two tags, then twice IPv6 with its extensions, UDP or ICMP between, and TCP with its options. */
+FL_ASSERT(sizeof(struct fl_eth) + FL_VLAN_TAGS * sizeof(struct fl_vlan) +
+                  2 * (sizeof(struct fl_ipv6) + FL_MAX_EXTENSION_BYTES) + 8 + 60 <=
+              FL_OFFSET_MASK,
+          "an offset would wrap");
 
 FL_INLINE const __u8 *fl_at_offset(const struct fl_packet *p, __u32 offset) {
     return (const __u8 *)p->data + (offset & FL_OFFSET_MASK);
@@ -116,6 +121,21 @@ FL_INLINE void fl_address_from6(union fl_address *a, const void *v6) {
 
 FL_INLINE int fl_same_address(const union fl_address *a, const union fl_address *b) {
     return a->halves[0] == b->halves[0] && a->halves[1] == b->halves[1];
+}
+
+/* An address of the IP header at `offset`, by the header's own version; to: its destination, else its source. False: there
+ * is no such header. */
+FL_INLINE int fl_read_address(const struct fl_packet *p, __u32 offset, int to, union fl_address *address) {
+    const struct fl_ipv4 *ip4 = (const struct fl_ipv4 *)fl_at_offset(p, offset);
+    const struct fl_ipv6 *ip6 = (const struct fl_ipv6 *)ip4;
+    if (!fl_inside(p, ip4, sizeof(*ip4))) return 0;
+    if (ip4->version_ihl >> 4 == 4) {
+        fl_address_from4(address, fl_load32(to ? &ip4->destination : &ip4->source));
+        return 1;
+    }
+    if (ip4->version_ihl >> 4 != 6 || !fl_inside(p, ip6, sizeof(*ip6))) return 0;
+    fl_address_from6(address, to ? ip6->destination : ip6->source);
+    return 1;
 }
 
 FL_INLINE int fl_is_tag(__be16 type) {

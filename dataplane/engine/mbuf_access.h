@@ -8,9 +8,10 @@
 #endif
 #define FL_MEMORY_OWN_RESIZE
 
-// Nothing limits how far a chain of IPv6 extension headers is followed here but what a chain may sensibly be.
+// No verifier limits how far a chain of IPv6 extension headers is followed here: twice as many bytes, of what a tunnel carries
+// or an ICMP error quotes too, are what an offset can reach (FL_OFFSET_MASK).
 #define FL_MAX_EXTENSIONS 64
-#define FL_MAX_EXTENSION_BYTES 1024
+#define FL_MAX_EXTENSION_BYTES 896
 
 #include <rte_mbuf.h>
 
