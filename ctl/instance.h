@@ -2,7 +2,10 @@
 // Where an instance keeps its things (DESIGN section 12). lbd and lbctl agree by this file alone.
 #pragma once
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <string>
 
@@ -32,6 +35,12 @@ struct InstancePaths {
                              run / (name + "-dpdk.lock")};
     }
 };
+
+// What a node is called where nobody says otherwise.
+inline std::string host_name() {
+    std::array<char, 256> name{};
+    return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";
+}
 
 inline constexpr const char* kDefaultInstance = "default";
 inline constexpr const char* kDefaultConfig = "/etc/fairlead/fairlead.toml";

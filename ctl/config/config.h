@@ -255,6 +255,9 @@ Result<std::string> read_config(const std::filesystem::path& file);
 LoadResult load_config(const std::filesystem::path& file);
 LoadResult parse_config(std::string_view toml, std::string_view file_name);
 
+// What of a [[dpdk.port]] device is a network card, and no virtual device.
+bool is_pci_address(std::string_view device);
+
 // The device that a node's interface is run with by DPDK; null: it is the kernel's.
 const DpdkPort* dpdk_port(const Config& config, const Node& node, std::string_view interface);
 

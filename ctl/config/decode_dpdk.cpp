@@ -2,7 +2,7 @@
 // [dpdk]: every key and value by itself, and its ports against the nodes.
 #include <algorithm>
 #include <array>
-#include <regex>
+#include <cctype>
 
 #include "ctl/config/draft.h"
 
@@ -29,11 +29,15 @@ constexpr Range kMemory{64, 1 << 20};
 constexpr Range kQueues{1, kMaxDpdkQueues};
 constexpr std::int64_t kMaxCore = 1'023;  // RTE_MAX_LCORE of the largest builds
 
-// What DPDK calls a device: a PCI address, or the name of a virtual one and its parameters.
-bool is_device(const std::string& text) {
-    static const std::regex kPci("([0-9a-fA-F]{4}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\\.[0-7]");
-    static const std::regex kVirtual("(net_|virtio_user|eth_)[A-Za-z0-9_]*(,[!-+\\--~]+)*");
-    return std::regex_match(text, kPci) || std::regex_match(text, kVirtual);
+// What DPDK calls a virtual device: its driver and a number, then parameters, none of them empty.
+bool is_virtual_device(std::string_view text) {
+    constexpr std::array<std::string_view, 3> kDrivers = {"net_", "virtio_user", "eth_"};
+    const auto name = text.substr(0, text.find(','));
+    const auto in_name = [](unsigned char c) { return std::isalnum(c) || c == '_'; };
+    const auto begins = [&](std::string_view driver) { return name.starts_with(driver); };
+    return std::any_of(kDrivers.begin(), kDrivers.end(), begins) && std::all_of(name.begin(), name.end(), in_name) &&
+           std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isgraph(c); }) &&
+           !text.ends_with(',') && text.find(",,") == std::string_view::npos;
 }
 
 void decode_cores(const TableReader& reader, std::vector<unsigned>& cores) {
@@ -66,7 +70,8 @@ DpdkPortDraft decode_port(Report& report, const Value& table) {
     reader.require("device", kDevice);
     if (const auto device = reader.string("device", kDevice)) {
         port.value.device = device->value;
-        if (!is_device(device->value)) reader.wrong("device", *reader.get("device"), kDevice);
+        if (!is_pci_address(device->value) && !is_virtual_device(device->value))
+            reader.wrong("device", *reader.get("device"), kDevice);
     }
     if (const auto queues = reader.integer("queues", kQueues))
         port.value.queues = static_cast<std::uint16_t>(queues->value);
@@ -99,6 +104,17 @@ void check_port(const Draft& draft, const DpdkPortDraft& port, Report& report) {
 }
 
 }  // namespace
+
+// "0000:03:00.0"; the domain may be left out.
+bool is_pci_address(std::string_view device) {
+    constexpr std::string_view kForm = "xxxx:xx:xx.7";
+    auto form = kForm;
+    if (device.size() + 5 == kForm.size()) form.remove_prefix(5);
+    const auto fits = [](unsigned char c, char place) {
+        return place == 'x' ? std::isxdigit(c) != 0 : place == '7' ? c >= '0' && c <= '7' : c == place;
+    };
+    return std::equal(device.begin(), device.end(), form.begin(), form.end(), fits);
+}
 
 void decode_dpdk(const TableReader& top, Dpdk& dpdk, std::vector<DpdkPortDraft>& ports) {
     const auto* table = section(top, "dpdk");

@@ -38,11 +38,6 @@ std::uint64_t realtime_ns() {
         std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count());
 }
 
-std::string host_name() {
-    std::array<char, 256> name{};
-    return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";
-}
-
 health::Verdict verdict_of(fl_backend_state state) {
     switch (state) {
         case FL_BACKEND_HEALTHY:

@@ -10,8 +10,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <array>
-#include <cctype>
 #include <fstream>
 #include <iostream>
 
@@ -44,11 +42,6 @@ struct Options {
     std::string instance = kDefaultInstance;
     std::vector<std::string> environment;  // behind "--"
 };
-
-std::string host_name() {
-    std::array<char, 256> name{};
-    return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";
-}
 
 bool has_capability(unsigned number) {
     std::ifstream status("/proc/self/status");
@@ -104,12 +97,6 @@ class InstanceLock {
     std::filesystem::path path_;
 };
 
-// "0000:03:00.0", with arguments or without; a virtual device has a driver's name there.
-bool is_pci(const std::string& device) {
-    return std::isxdigit(static_cast<unsigned char>(device.front())) && device.find(':') != std::string::npos &&
-           device.substr(0, device.find(',')).find('.') != std::string::npos;
-}
-
 EngineSettings engine_settings(const config::Config& config, const config::Node& node, const InstancePaths& paths) {
     EngineSettings settings;
     settings.folder = paths.tables;
@@ -138,7 +125,7 @@ EnvironmentSettings environment_settings(const config::Config& config, const con
                                  config.dpdk.memory_mb, config.dpdk.huge_pages, {},
                                  options.environment};
     for (const DeviceSpec& device : engine.devices)
-        if (is_pci(device.device)) settings.pci.push_back(device.device);
+        if (config::is_pci_address(device.device)) settings.pci.push_back(device.device);
     return settings;
 }
 

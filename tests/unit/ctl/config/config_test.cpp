@@ -621,6 +621,24 @@ queues = 2
             "[dpdk] poll adaptive -> busy", "[dpdk] ports none -> eth0 = net_af_packet0,iface=eth0, queues 2"}));
 }
 
+TEST(Config, WhatADpdkDeviceMayBe) {
+    const auto fits = [](const std::string& device) {
+        return parse_config(
+                   std::string(kMinimal) + "[[dpdk.port]]\ninterface = \"eth0\"\ndevice = \"" + device + "\"\n",
+                   "test.toml")
+            .config.has_value();
+    };
+    for (const auto* good : {"0000:03:00.0", "03:00.1", "abCD:ef:1f.7", "net_af_packet0,iface=eth0", "net_ring0",
+                             "virtio_user0,path=/dev/vhost-net,queues=2", "eth_af_packet0"})
+        EXPECT_TRUE(fits(good)) << good;
+    for (const auto* bad : {"", "eth0", "0000:03:00.8", "000:03:00.0", "0000:03:00", "0000:03:00.0,x=1", "net_a b",
+                            "net_a,", "net_a,,b=1", "net-a", "net_a,b=\\u00e4"})
+        EXPECT_FALSE(fits(bad)) << bad;
+    EXPECT_TRUE(fits("net_a," + std::string(1 << 20, 'x'))) << "however long";
+    EXPECT_TRUE(is_pci_address("0000:03:00.0"));
+    EXPECT_FALSE(is_pci_address("net_af_packet0,iface=eth0"));
+}
+
 TEST(DiffSettings, NamesEachKeyOutsidePoolsAndServices) {
     const auto services = std::string(kMinimal).substr(std::string(kMinimal).find("[[service]]"));
     const auto before = parse(
