@@ -1,18 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ctl/lbd/engines.h"
 
-#include <linux/ethtool.h>
-#include <linux/sockios.h>
 #include <net/if.h>
 #include <spdlog/spdlog.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "dataplane/tables/grace.h"
-#include "dataplane/tables/unique_fd.h"
 
 namespace fairlead {
 namespace {
@@ -39,17 +33,6 @@ xdp::Mode mode_of(config::Engine engine) {
         default:
             return xdp::Mode::kAuto;
     }
-}
-
-// Made by a process, and so by lb-dpdk: what stands for a NIC that DPDK has.
-bool is_tap(const std::string& interface) {
-    const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    ethtool_drvinfo info{};
-    info.cmd = ETHTOOL_GDRVINFO;
-    ifreq request{};
-    std::strncpy(request.ifr_name, interface.c_str(), IFNAMSIZ - 1);
-    request.ifr_data = reinterpret_cast<char*>(&info);
-    return ::ioctl(socket.get(), SIOCETHTOOL, &request) == 0 && std::strcmp(info.driver, "tun") == 0;
 }
 
 constexpr const char* kFed = "lb-dpdk steers, over AF_XDP; the program where lb-dpdk does not listen";
@@ -118,7 +101,7 @@ Result<xdp::Attachment> Engines::give_to_dpdk(const PortTable::Device& device, s
 // auto: native XDP, else DPDK where it has a device for it, else generic XDP.
 Result<xdp::Attachment> Engines::attach_device(const PortTable::Device& device) {
     const bool has = has_device(device.ifname);
-    if (has && is_tap(device.ifname)) return give_to_dpdk(device, "the NIC is DPDK's");
+    if (has && device.tap) return give_to_dpdk(device, "the NIC is DPDK's");
     if (has && engine_ == config::Engine::kDpdk) return give_to_dpdk(device, "engine = \"dpdk\"");
     if (!has || engine_ != config::Engine::kAuto) return attach_program(device, mode_of(engine_));
     auto attached = attach_program(device, xdp::Mode::kNative);
@@ -188,6 +171,19 @@ bool Engines::all_attached(const std::vector<PortTable::Device>& devices) const 
     return !devices.empty() && std::all_of(devices.begin(), devices.end(), attached);
 }
 
+// Each that is there under the engine that is wanted now.
+Result<void> Engines::renew(const std::vector<PortTable::Device>& devices) {
+    for (auto& attachment : attachments_) {
+        const auto device = std::find_if(devices.begin(), devices.end(),
+                                         [&](const auto& d) { return d.number == attachment.port && d.ifindex; });
+        if (device == devices.end()) continue;
+        auto attached = attach_device(*device);
+        if (!attached) return tl::unexpected(attached.error());
+        attachment = std::move(*attached);
+    }
+    return {};
+}
+
 Result<std::vector<std::string>> Engines::switch_to(config::Engine engine,
                                                     const std::vector<PortTable::Device>& devices) {
     for (const auto& device : devices)
@@ -196,19 +192,14 @@ Result<std::vector<std::string>> Engines::switch_to(config::Engine engine,
                         EBUSY);
     const auto before = std::exchange(engine_, engine);
     if (before == engine) return std::vector<std::string>{};
-    std::vector<std::string> lines;
-    for (auto& attachment : attachments_) {
-        const auto device = std::find_if(devices.begin(), devices.end(),
-                                         [&](const auto& d) { return d.number == attachment.port && d.ifindex; });
-        if (device == devices.end()) continue;
-        auto attached = attach_device(*device);
-        if (!attached) {
-            engine_ = before;
-            return tl::unexpected(attached.error());
-        }
-        attachment = std::move(*attached);
-        lines.push_back(attachment.ifname + ": " + (engine == config::Engine::kDpdk ? kFed : "the XDP program steers"));
+    if (auto done = renew(devices); !done) {
+        engine_ = before;
+        if (auto back = renew(devices); !back) done.error().message += "; and back: " + back.error().message;
+        return tl::unexpected(done.error());
     }
+    std::vector<std::string> lines;
+    for (const auto& attachment : attachments_)
+        lines.push_back(attachment.ifname + ": " + (engine == config::Engine::kDpdk ? kFed : "the XDP program steers"));
     return lines;
 }
 

@@ -36,7 +36,7 @@ class Engines {
     // does not; a device of DPDK's counts while lb-dpdk runs.
     bool all_attached(const std::vector<PortTable::Device>& devices) const;
 
-    // Until lbd ends. EBUSY, and nothing changed, where an interface has a [[dpdk.port]].
+    // Until lbd ends. On an error all is as it was before; EBUSY where an interface has a [[dpdk.port]].
     Result<std::vector<std::string>> switch_to(config::Engine engine, const std::vector<PortTable::Device>& devices);
 
     // lb-dpdk has something to do: to steer, or to take exceptions.
@@ -54,6 +54,7 @@ class Engines {
     Result<xdp::Attachment> attach_program(const PortTable::Device& device, xdp::Mode mode);
     Result<xdp::Attachment> give_to_dpdk(const PortTable::Device& device, std::string reason);
     bool has_device(const std::string& interface) const;
+    Result<void> renew(const std::vector<PortTable::Device>& devices);
     void follow_device(const PortTable::Device& device);
     void detach_strays(const std::vector<PortTable::Device>& devices);
 

@@ -7,10 +7,10 @@
 #include <cerrno>
 #include <cstring>
 
+#include "dataplane/tables/snapshot.h"
+
 namespace fairlead {
 namespace {
-
-std::string name_of(const fl_port& record) { return {record.name, strnlen(record.name, sizeof(record.name))}; }
 
 std::uint32_t vlan_word(const std::optional<std::uint16_t>& vlan) { return vlan.value_or(FL_VLAN_NONE); }
 
@@ -62,8 +62,12 @@ Result<void> PortTable::update_device(const Interface& interface, const net::Lin
     const auto number = number_of_device(link.name);
     if (number == 0) return fail("limit 'ports' is too small for interface " + link.name, ENOSPC);
     if (auto written = write_device(interface, link, number); !written) return written;
-    const Device device{number, link.name, link.ifindex, interface.config.vlan,
-                        interface.bond ? interface.config.name : std::string()};
+    const Device device{number,
+                        link.name,
+                        link.ifindex,
+                        interface.config.vlan,
+                        interface.bond ? interface.config.name : std::string(),
+                        link.kind == "tun"};
     const auto known =
         std::find_if(devices_.begin(), devices_.end(), [&](const auto& other) { return other.number == number; });
     if (known == devices_.end())
@@ -79,7 +83,7 @@ std::uint32_t PortTable::number_of_device(const std::string& name) const {
         if (device.ifname == name) return device.number;
     const auto ports = writer_.tables().ports();
     for (std::uint32_t number = 1; number < ports.size(); ++number)
-        if (ports[number].ifindex && FL_PORT_DEVICE(ports[number].way) == 0 && name_of(ports[number]) == name)
+        if (ports[number].ifindex && FL_PORT_DEVICE(ports[number].way) == 0 && tables::port_name(ports[number]) == name)
             return number;
     return free_number();
 }

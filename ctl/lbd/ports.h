@@ -27,6 +27,7 @@ class PortTable {
         std::uint32_t ifindex = 0;                         // 0: it is gone
         std::optional<std::uint16_t> vlan = std::nullopt;  // that VIPs are on there, as config::Interface says it
         std::string bond{};                                // whose slave it is
+        bool tap = false;                                  // made by a process: by lb-dpdk, for a NIC that DPDK has
         auto operator<=>(const Device&) const = default;
     };
 

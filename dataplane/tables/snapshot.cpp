@@ -127,9 +127,8 @@ void read_ports(const Tables& tables, Snapshot& into) {
     for (std::uint32_t number = 1; number < tables.ports().size(); ++number) {
         const auto record = load_record(tables.ports()[number]);
         if (!record.ifindex) continue;
-        into.ports.push_back({number, std::string(record.name, strnlen(record.name, sizeof(record.name))),
-                              record.ifindex, record.mtu, static_cast<fl_engine_kind>(record.mode), record.way,
-                              record.flags});
+        into.ports.push_back({number, port_name(record), record.ifindex, record.mtu,
+                              static_cast<fl_engine_kind>(record.mode), record.way, record.flags});
     }
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,8 @@
 #include "dataplane/tables/tables.h"
 
 namespace fairlead::tables {
+
+inline std::string port_name(const fl_port& port) { return {port.name, strnlen(port.name, sizeof(port.name))}; }
 
 // Of a MAC in a word, as fl_port.mac and FL_NEXTHOP_MAC() have it: its first byte is the lowest.
 inline MacAddress mac_of(std::uint64_t word) {

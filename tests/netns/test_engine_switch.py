@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from lab import LB_DPDK, VIP4, Lbd, curl, make_config, wait_for
+from lab import LB_DPDK, VIP4, Lbd, curl, make_config, setup_backends, wait_for
 from test_take_over import CONNECTIONS, NAMES, TCP_PORT, UDP_PORT, clients, report_of, result_of, serve_numbers
 
 LONGEST_GAP_MS = 1000  # what the machine takes, more than ten times over: 36 were measured
@@ -96,6 +96,19 @@ def test_it_outlives_lbd(lab):
     assert curl(lab.client, VIP4) in NAMES
 
 
-def test_what_cannot_be_switched_is_said(lab):
+def test_what_cannot_be_switched_is_said(lab, bench):
     refused = lab.lbd.lbctl("engine", "switch", "frob", check=False)
     assert refused.returncode != 0 and "dpdk" in refused.stderr
+    # A device of DPDK's.
+    other = bench.lab()
+    other.nginx(other.master)
+    setup_backends(other, "l2dsr", (4,), names=("master",))
+    head = '[dpdk]\nsupervise = false\n[[dpdk.port]]\ninterface = "eth0"\ndevice = "net_af_packet0,iface=eth0"\n'
+    text = make_config(other, nodes={"lb": {"engine": "dpdk"}}, head=head,
+                       backends=[{"name": "master", "address": other.master.v4}])
+    lbd = Lbd(other, other.lb, text).start()
+    for engine in ("xdp", "dpdk"):
+        refused = lbd.lbctl("engine", "switch", engine, check=False)
+        assert refused.returncode != 0 and "eth0 has a [[dpdk.port]]" in refused.stderr and "restart" in refused.stderr
+    assert lbd.lbctl_json("status", check=False)["ports"][0]["engine"] == "dpdk"
+    assert lbd.attached_mode() is None
