@@ -60,6 +60,14 @@ def test_units_run_as_the_user_with_the_capabilities_of_the_design(installed):
         assert "@BINDIR@" not in unit.read_text()
 
 
+def test_lb_dpdk_leaves_the_folder_to_lbd(installed):
+    """systemd gives a RuntimeDirectory to the unit's user: lbd's socket would be out of its group's reach."""
+    for unit in units(installed, "lb-dpdk"):
+        values = settings(unit)
+        assert "RuntimeDirectory" not in values and "User" not in values
+        assert "@BINDIR@" not in unit.read_text()
+
+
 def test_systemd_accepts_the_units(installed, tmp_path):
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd-analyze is not installed")
