@@ -13,6 +13,7 @@
 #include <cstring>
 #include <optional>
 
+#include "dataplane/tables/snapshot.h"
 #include "xdp/libbpf_log.h"
 #include "xdp/offloads.h"
 
@@ -148,8 +149,7 @@ Result<UniqueFd> open_exceptions(const fs::path& folder, const std::string& ifna
 
 fl_port* find_port(tables::Tables& tables, const std::string& ifname) {
     for (fl_port& port : tables.ports())
-        if (!FL_PORT_DEVICE(port.way) && ifname == std::string_view(port.name, ::strnlen(port.name, sizeof(port.name))))
-            return &port;
+        if (!FL_PORT_DEVICE(port.way) && ifname == tables::port_name(port)) return &port;
     return nullptr;
 }
 

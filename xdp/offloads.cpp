@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "xdp/unique_fd.h"
+#include "dataplane/tables/unique_fd.h"
 
 namespace fairlead::xdp {
 namespace {

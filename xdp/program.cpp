@@ -22,9 +22,6 @@ struct Constants {
     std::uint32_t port;
     std::uint32_t counter_stride;
     std::uint32_t counter_backend;
-    std::uint32_t frames;
-    std::uint32_t exceptions;
-    std::uint32_t feed;
 };
 
 // What a program is loaded over, and how.
@@ -36,12 +33,12 @@ struct Setting {
 
 // The two skeletons are types of their own, without a common one.
 template <typename Skeleton>
-void set_constants(Skeleton& skeleton, const Constants& constants) {
-    skeleton.rodata->fl_config_port = constants.port;
-    skeleton.rodata->fl_config_counter_stride = constants.counter_stride;
-    skeleton.rodata->fl_config_counter_backend = constants.counter_backend;
-    skeleton.rodata->fl_config_frames = constants.frames;
-    skeleton.rodata->fl_config_exceptions = constants.exceptions;
+void set_constants(Skeleton& skeleton, const Setting& setting) {
+    skeleton.rodata->fl_config_port = setting.constants.port;
+    skeleton.rodata->fl_config_counter_stride = setting.constants.counter_stride;
+    skeleton.rodata->fl_config_counter_backend = setting.constants.counter_backend;
+    skeleton.rodata->fl_config_frames = setting.options.frames == Frames::kWhole;
+    skeleton.rodata->fl_config_exceptions = setting.options.exceptions >= 0;
 }
 
 Result<void> reuse_map(bpf_object* object, const std::string& name, int fd) {
@@ -85,15 +82,15 @@ Result<UniqueFd> load_object(bpf_object* object, bpf_program* program, const Set
 Result<UniqueFd> load_steer(const Setting& setting) {
     const std::unique_ptr<fl_steer, decltype(&fl_steer__destroy)> skeleton(fl_steer__open(), fl_steer__destroy);
     if (!skeleton) return fail_errno("open the steering program", errno);
-    set_constants(*skeleton, setting.constants);
-    skeleton->rodata->fl_config_feed = setting.constants.feed;
+    set_constants(*skeleton, setting);
+    skeleton->rodata->fl_config_feed = setting.options.steering == Steering::kByDpdk;
     return load_object(skeleton->obj, skeleton->progs.fl_steer_xdp, setting);
 }
 
 Result<UniqueFd> load_decap(const Setting& setting) {
     const std::unique_ptr<fl_decap, decltype(&fl_decap__destroy)> skeleton(fl_decap__open(), fl_decap__destroy);
     if (!skeleton) return fail_errno("open the decapsulation program", errno);
-    set_constants(*skeleton, setting.constants);
+    set_constants(*skeleton, setting);
     return load_object(skeleton->obj, skeleton->progs.fl_decap_xdp, setting);
 }
 
@@ -115,12 +112,10 @@ Result<ProgramInfo> program_info_by_id(std::uint32_t id) {
 Result<Program> Program::load(const tables::Tables& tables, ProgramKind kind, std::uint32_t port,
                               const ProgramOptions& options) {
     const fl_limits& limits = tables.limits();
-    const Setting setting{
-        tables,
-        {port, static_cast<std::uint32_t>(FL_COUNTER_STRIDE(&limits)),
-         static_cast<std::uint32_t>(FL_COUNTER_BACKEND(&limits, 0)), std::uint32_t{options.frames == Frames::kWhole},
-         std::uint32_t{options.exceptions >= 0}, std::uint32_t{options.steering == Steering::kByDpdk}},
-        options};
+    const Setting setting{tables,
+                          {port, static_cast<std::uint32_t>(FL_COUNTER_STRIDE(&limits)),
+                           static_cast<std::uint32_t>(FL_COUNTER_BACKEND(&limits, 0))},
+                          options};
     auto fd = kind == ProgramKind::kSteer ? load_steer(setting) : load_decap(setting);
     if (!fd) return tl::unexpected(fd.error());
     auto info = program_info(fd->get());

@@ -11,7 +11,7 @@
 
 #include "dataplane/tables/result.h"
 #include "dataplane/tables/tables.h"
-#include "xdp/unique_fd.h"
+#include "dataplane/tables/unique_fd.h"
 
 namespace fairlead::xdp {
 

@@ -31,13 +31,13 @@ constexpr int kEventsAtOnce = 16;
 
 TimePoint now() { return std::chrono::steady_clock::now(); }
 
-void signal_event(const xdp::UniqueFd& fd) {
+void signal_event(const UniqueFd& fd) {
     const std::uint64_t one = 1;
     [[maybe_unused]] const auto written =
         ::write(fd.get(), &one, sizeof one);  // fails only when it is signalled anyway
 }
 
-void clear_event(const xdp::UniqueFd& fd) {
+void clear_event(const UniqueFd& fd) {
     std::uint64_t count = 0;
     [[maybe_unused]] const auto read = ::read(fd.get(), &count, sizeof count);
 }
@@ -98,7 +98,7 @@ class HaThread::Loop {
     void call(Work work);
     void join();
     bool running() const { return thread_.joinable(); }
-    const xdp::UniqueFd& changes_fd() const { return changes_; }
+    const UniqueFd& changes_fd() const { return changes_; }
 
     // --- on the thread, from within call() ---
     void replace(std::vector<std::unique_ptr<Running>>& groups);
@@ -127,7 +127,7 @@ class HaThread::Loop {
     void arm_timer();
     void watch(Running& running, int operation);
 
-    xdp::UniqueFd epoll_, timer_, wake_, changes_;
+    UniqueFd epoll_, timer_, wake_, changes_;
     std::atomic<Call*> mailbox_{nullptr};
     std::atomic<int> calls_done_{0};
     std::atomic<bool> started_{false};
@@ -139,10 +139,10 @@ class HaThread::Loop {
 };
 
 Result<void> HaThread::Loop::open() {
-    epoll_ = xdp::UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
-    timer_ = xdp::UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-    wake_ = xdp::UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    changes_ = xdp::UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    epoll_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
+    timer_ = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    wake_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    changes_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!epoll_ || !timer_ || !wake_ || !changes_) return fail_errno("open what the HA thread waits for", errno);
     for (const auto* fd : {&timer_, &wake_}) {
         epoll_event event{};

@@ -50,7 +50,7 @@ Result<HelloSocket> HelloSocket::open(const HelloSocketOptions& options) {
     const bool v4 = options.source.is_v4();
     HelloSocket made;
     made.options_ = options;
-    made.fd_ = xdp::UniqueFd(::socket(v4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    made.fd_ = UniqueFd(::socket(v4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!made.fd_) return fail_errno("open a socket for hellos", errno);
     if (auto bound = bind_to_device(made.fd(), options.interface); !bound) return tl::unexpected(bound.error());
     const std::array<SocketOption, 2> numbers4 = {{{IPPROTO_IP, IP_TTL, kHelloTtl}, {IPPROTO_IP, IP_RECVTTL, 1}}};

@@ -11,7 +11,7 @@
 #include "ctl/ha/hello.h"
 #include "dataplane/tables/address.h"
 #include "dataplane/tables/result.h"
-#include "xdp/unique_fd.h"
+#include "dataplane/tables/unique_fd.h"
 
 namespace fairlead::ha {
 
@@ -42,7 +42,7 @@ class HelloSocket {
   private:
     HelloSocket() = default;
 
-    xdp::UniqueFd fd_;
+    UniqueFd fd_;
     HelloSocketOptions options_;
     std::array<std::uint8_t, kHelloBytes + 1> buffer_{};
 };

@@ -91,7 +91,7 @@ VrrpSocket::Received parse_v6(msghdr& header, const sockaddr_in6& sender, std::s
 Result<VrrpSocket> VrrpSocket::open(const VrrpSocketOptions& options) {
     const bool v4 = options.source.is_v4();
     VrrpSocket made;
-    made.fd_ = xdp::UniqueFd(::socket(v4 ? AF_INET : AF_INET6, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, kVrrpProtocol));
+    made.fd_ = UniqueFd(::socket(v4 ? AF_INET : AF_INET6, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, kVrrpProtocol));
     if (!made.fd_) return fail_errno("open a VRRP socket", errno);
     if (auto bound = bind_to_device(made.fd(), options.interface); !bound) return tl::unexpected(bound.error());
     auto prepared = v4 ? prepare_v4(made.fd(), options) : prepare_v6(made.fd(), options);
@@ -158,7 +158,7 @@ std::optional<VrrpSocket::Received> VrrpSocket::receive() {
 Result<FrameSender> FrameSender::open(std::uint32_t ifindex) {
     FrameSender made;
     // Protocol 0: it receives nothing.
-    made.fd_ = xdp::UniqueFd(::socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    made.fd_ = UniqueFd(::socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!made.fd_) return fail_errno("open a packet socket", errno);
     sockaddr_ll self{};
     self.sll_family = AF_PACKET;

@@ -14,7 +14,7 @@
 #include "ctl/ha/announcement.h"
 #include "ctl/ha/vrrp_packet.h"
 #include "dataplane/tables/result.h"
-#include "xdp/unique_fd.h"
+#include "dataplane/tables/unique_fd.h"
 
 namespace fairlead::ha {
 
@@ -48,7 +48,7 @@ class VrrpSocket {
     VrrpSocket() = default;
     bool send_to(const IpAddress& destination, std::span<const std::uint8_t> bytes);
 
-    xdp::UniqueFd fd_;
+    UniqueFd fd_;
     std::uint32_t ifindex_ = 0;
     IpAddress source_;
     std::vector<IpAddress> destinations_;
@@ -63,7 +63,7 @@ class FrameSender {
     bool send(const Frame& frame);
 
   private:
-    xdp::UniqueFd fd_;
+    UniqueFd fd_;
 };
 
 // Membership of the solicited-node groups of IPv6 VIPs on one interface, for as long as the object lives: network cards
@@ -74,7 +74,7 @@ class SolicitedNodeGroups {
     std::size_t size() const { return joined_; }
 
   private:
-    std::vector<xdp::UniqueFd> sockets_;
+    std::vector<UniqueFd> sockets_;
     std::size_t joined_ = 0;
 };
 

@@ -146,8 +146,8 @@ class Runner {
 };
 }  // namespace
 
-Result<xdp::UniqueFd> lock_capture(const std::filesystem::path& tables_folder) {
-    xdp::UniqueFd lock(open(tables_folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+Result<UniqueFd> lock_capture(const std::filesystem::path& tables_folder) {
+    UniqueFd lock(open(tables_folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!lock) return fail_errno("cannot open " + tables_folder.string(), errno);
     if (flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
     if (errno != EWOULDBLOCK) return fail_errno("cannot lock " + tables_folder.string(), errno);

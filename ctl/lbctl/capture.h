@@ -14,14 +14,14 @@
 #include "ctl/lbctl/capture_text.h"
 #include "dataplane/tables/capture.h"
 #include "dataplane/tables/result.h"
-#include "xdp/unique_fd.h"
+#include "dataplane/tables/unique_fd.h"
 
 namespace fairlead::lbctl {
 
 inline constexpr std::uint32_t kCaptureRate = 500;  // two entries a packet: what may come at once fits a ring
 
 // Held for as long as the capture runs, and let go of by a death. EBUSY: somebody else captures.
-Result<xdp::UniqueFd> lock_capture(const std::filesystem::path& tables_folder);
+Result<UniqueFd> lock_capture(const std::filesystem::path& tables_folder);
 
 // Where captured packets go.
 class CaptureSink {

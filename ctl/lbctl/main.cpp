@@ -25,9 +25,9 @@
 #include "ctl/lbctl/print.h"
 #include "ctl/lbctl/role.h"
 #include "ctl/lbctl/source.h"
+#include "dataplane/tables/unique_fd.h"
 #include "xdp/decap.h"
 #include "xdp/loader.h"
-#include "xdp/unique_fd.h"
 
 namespace fairlead::lbctl {
 namespace {
@@ -109,8 +109,8 @@ std::string weight_fault(const std::string& text) {
 }
 
 // While this is held no lbd starts. An error: one has it. Not made where it is not there: it would not be lbd's user's.
-Result<xdp::UniqueFd> lock_instance(const InstancePaths& paths) {
-    xdp::UniqueFd lock(open(paths.lock.c_str(), O_RDONLY | O_CLOEXEC));
+Result<UniqueFd> lock_instance(const InstancePaths& paths) {
+    UniqueFd lock(open(paths.lock.c_str(), O_RDONLY | O_CLOEXEC));
     if (!lock && errno == ENOENT) return lock;
     if (!lock) return fail_errno("cannot open " + paths.lock.string(), errno);
     if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0)

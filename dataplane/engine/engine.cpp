@@ -13,6 +13,7 @@
 #include <cstring>
 #include <utility>
 
+#include "dataplane/tables/snapshot.h"
 #include "dataplane/tables/unique_fd.h"
 
 namespace fairlead::engine {
@@ -35,15 +36,6 @@ std::uint32_t map_id(int map) {
 }
 
 std::uint32_t map_id(const std::filesystem::path& path) { return map_id(UniqueFd(bpf_obj_get(path.c_str())).get()); }
-
-std::array<std::uint8_t, 6> mac_of(const fl_port& port) {
-    std::array<std::uint8_t, 6> bytes{};
-    const std::uint64_t word = tables::load_word(port.mac);
-    std::memcpy(bytes.data(), &word, bytes.size());
-    return bytes;
-}
-
-std::string name_of(const fl_port& port) { return {port.name, strnlen(port.name, sizeof(port.name))}; }
 
 // This node's own backend of a pool.
 bool has_local_backend(const tables::Tables& tables) {
@@ -227,7 +219,7 @@ Engine::View Engine::look(const tables::Tables* tables) const {
     for (std::uint32_t number = 1; number < ports.size(); number++) {
         const fl_port& port = ports[number];
         const std::uint32_t ifindex = tables::load_word(port.ifindex);
-        const std::string name = name_of(port);
+        const std::string name = tables::port_name(port);
         if (!ifindex || view.places.contains(name)) continue;
         view.places[name] = {number, ifindex, tables::load_word(port.mtu), tables::load_word(port.mode),
                              map_id(tables::exceptions_path(settings_.folder, name))};
@@ -306,7 +298,8 @@ void Engine::renew_fed(std::map<std::string, Fed> fresh) {
 // For what turns out to be this host's own: the kernel takes nothing back from a socket.
 void Engine::give_stray_tap(Fed& fed, const Place& place) {
     const fl_port& port = tables_->ports()[place.number];
-    auto tap = Tap::create("flh" + std::to_string(place.ifindex), mac_of(port), port.mtu);
+    auto tap =
+        Tap::create("flh" + std::to_string(place.ifindex), tables::mac_of(tables::load_word(port.mac)).bytes, port.mtu);
     auto accepted = tap ? tap->accept_strays() : Result<void>(tl::unexpected(tap.error()));
     if (!accepted) return complain(fed.port->name(), accepted.error().message);
     fed.tap = std::make_unique<Tap>(*std::move(tap));

@@ -21,11 +21,11 @@
 #include "driver.skel.h"
 #include "tests/bench/bench_packets.h"
 #include "tests/bench/driver.h"
+#include "tests/bench/live_frames.h"
 #include "xdp/program.h"
 
 namespace fairlead::bench {
 namespace {
-constexpr std::uint32_t kBatch = 64;
 constexpr std::uint32_t kVerified = 2'000'000;  // frames, so that chance alone moves no backend's share by 5 %
 
 // Two nameless network namespaces, which end with this process, and g0 <-> d0 between them.
@@ -182,21 +182,9 @@ class Live {
         config_.flow_mask = flow_mask;
         bpf_map_update_elem(bpf_map__fd(driver_->maps.bench_config), &zero, &config_, BPF_ANY);
         bpf_map_update_elem(bpf_map__fd(driver_->maps.bench_sink), &zero, &none, BPF_ANY);
-        std::array<std::uint8_t, 60> frame{};
-        xdp_md context{};
-        context.data_end = static_cast<__u32>(frame.size());
-        context.ingress_ifindex = pair_.generator_index;
-        bpf_test_run_opts options{};
-        options.sz = sizeof(options);
-        options.data_in = frame.data();
-        options.data_size_in = frame.size();
-        options.ctx_in = &context;
-        options.ctx_size_in = sizeof(context);
-        options.flags = BPF_F_TEST_XDP_LIVE_FRAMES;
-        options.batch_size = kBatch;
-        options.repeat = static_cast<int>(frames);
         const auto start = std::chrono::steady_clock::now();
-        if (const int error = bpf_prog_test_run_opts(bpf_program__fd(driver_->progs.generate4), &options); error)
+        const int program = bpf_program__fd(driver_->progs.generate4);
+        if (const int error = send_live_frames(program, pair_.generator_index, frames); error)
             return fail_errno("live frames", -error);
         const auto deadline = start + std::chrono::seconds(30);
         while (sink().packets < frames && std::chrono::steady_clock::now() < deadline) usleep(100);

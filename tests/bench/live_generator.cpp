@@ -21,11 +21,12 @@
 #include "driver.skel.h"
 #include "tests/bench/bench_packets.h"
 #include "tests/bench/driver.h"
+#include "tests/bench/live_frames.h"
 
 namespace fairlead::bench {
 namespace {
 
-constexpr std::uint32_t kBatch = 64, kFlows = 1U << 20;
+constexpr std::uint32_t kFlows = 1U << 20;
 constexpr auto kPatience = std::chrono::seconds(2);  // without a frame that comes back
 
 struct Options {
@@ -74,22 +75,6 @@ std::uint64_t sunk(fl_driver* driver) {
     return counts.packets;
 }
 
-int generate(fl_driver* driver, std::uint32_t ifindex, std::uint32_t frames) {
-    std::array<std::uint8_t, 60> frame{};
-    xdp_md context{};
-    context.data_end = static_cast<__u32>(frame.size());
-    context.ingress_ifindex = ifindex;
-    LIBBPF_OPTS(bpf_test_run_opts, options);
-    options.data_in = frame.data();
-    options.data_size_in = frame.size();
-    options.ctx_in = &context;
-    options.ctx_size_in = sizeof(context);
-    options.flags = BPF_F_TEST_XDP_LIVE_FRAMES;
-    options.batch_size = kBatch;
-    options.repeat = static_cast<int>(frames);
-    return bpf_prog_test_run_opts(bpf_program__fd(driver->progs.generate4_mixed), &options);
-}
-
 int run(const Options& options) {
     const std::uint32_t ifindex = if_nametoindex(options.interface.c_str());
     auto* driver = fl_driver__open_and_load();
@@ -103,7 +88,7 @@ int run(const Options& options) {
     const std::uint64_t wanted =
         options.frames - (options.exceptions_every ? options.frames / options.exceptions_every : 0);
     const auto start = std::chrono::steady_clock::now();
-    if (const int error = generate(driver, ifindex, options.frames))
+    if (const int error = send_live_frames(bpf_program__fd(driver->progs.generate4_mixed), ifindex, options.frames))
         return std::cerr << "live frames: " << std::strerror(-error) << '\n', 1;
     auto last = std::chrono::steady_clock::now();
     std::uint64_t seen = sunk(driver);

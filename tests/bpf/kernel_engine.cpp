@@ -106,15 +106,15 @@ class KernelEngine : public SteerEngine {
         return ran;
     }
 
-    static xdp::UniqueFd make_devices() {
-        xdp::UniqueFd map(bpf_map_create(BPF_MAP_TYPE_DEVMAP, "devices", 4, 4, 64, nullptr));
+    static UniqueFd make_devices() {
+        UniqueFd map(bpf_map_create(BPF_MAP_TYPE_DEVMAP, "devices", 4, 4, 64, nullptr));
         const std::uint32_t loopback = 1;
         if (bpf_map_update_elem(map.get(), &kRedirected, &loopback, BPF_ANY)) std::abort();
         return map;
     }
 
     fs::path folder_;
-    xdp::UniqueFd devices_;
+    UniqueFd devices_;
     std::optional<xdp::Program> steer_;
     std::optional<xdp::Program> decap_;
 };

@@ -71,8 +71,8 @@ int in_child(const std::function<int()>& body) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-xdp::UniqueFd packet_socket(const std::string& ifname) {
-    xdp::UniqueFd fd(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+UniqueFd packet_socket(const std::string& ifname) {
+    UniqueFd fd(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
     sockaddr_ll address{};
     address.sll_family = AF_PACKET;
     address.sll_ifindex = static_cast<int>(::if_nametoindex(ifname.c_str()));
@@ -86,12 +86,12 @@ std::uint32_t program_on(const std::string& ifname) {
     return id;
 }
 
-xdp::UniqueFd load_stranger(const char* name) {
+UniqueFd load_stranger(const char* name) {
     const bpf_insn program[] = {
         {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .src_reg = 0, .off = 0, .imm = XDP_PASS},
         {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0},
     };
-    xdp::UniqueFd fd(bpf_prog_load(BPF_PROG_TYPE_XDP, name, "GPL", program, 2, nullptr));
+    UniqueFd fd(bpf_prog_load(BPF_PROG_TYPE_XDP, name, "GPL", program, 2, nullptr));
     EXPECT_TRUE(fd);
     return fd;
 }

@@ -12,8 +12,8 @@
 #include <string>
 
 #include "dataplane/tables/tables.h"
+#include "dataplane/tables/unique_fd.h"
 #include "tests/bpf/frames.h"
-#include "xdp/unique_fd.h"
 
 namespace fairlead::test {
 
@@ -40,19 +40,19 @@ class Sandbox {
 
   private:
     std::filesystem::path folder_;
-    xdp::UniqueFd home_;
+    UniqueFd home_;
 };
 
 // Runs `body` in a child process and returns the value that it returns; -1 if it died.
 int in_child(const std::function<int()>& body);
 
 // A packet socket on an interface.
-xdp::UniqueFd packet_socket(const std::string& ifname);
+UniqueFd packet_socket(const std::string& ifname);
 
 // The id of the program that is on an interface, 0 = none, whoever put it there.
 std::uint32_t program_on(const std::string& ifname);
 
 // Loads a program that passes everything.
-xdp::UniqueFd load_stranger(const char* name);
+UniqueFd load_stranger(const char* name);
 
 }  // namespace fairlead::test

@@ -42,7 +42,7 @@ struct Arguments {
 IpAddress parse(const std::string& text) { return IpAddress::parse(text).value(); }
 
 MacAddress mac_of(const std::string& interface) {
-    const xdp::UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    const UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     ifreq request{};
     std::strncpy(request.ifr_name, interface.c_str(), sizeof request.ifr_name - 1);
     MacAddress mac;
@@ -148,7 +148,7 @@ int run(const Arguments& arguments) {
     ::sigemptyset(&set);
     ::sigaddset(&set, SIGTERM);
     ::sigprocmask(SIG_BLOCK, &set, nullptr);
-    const xdp::UniqueFd signals(::signalfd(-1, &set, SFD_CLOEXEC));
+    const UniqueFd signals(::signalfd(-1, &set, SFD_CLOEXEC));
     fl_role role{};
     auto thread = HaThread::create();
     if (!thread) {

@@ -46,6 +46,18 @@ class Outcome:
     report: str = field(default="", repr=False)
 
 
+    def check(self, name: str) -> None:
+        assert name in self.results, "the guest did not report it"
+        ok, detail = self.results[name]
+        assert ok, detail
+
+    def check_end(self, names) -> None:
+        """It ran to its end, and reported these and nothing else."""
+        assert self.complete, "the machine ended or was stopped before the guest program did"
+        assert self.exit_code == 0
+        assert set(self.results) == {"boot", *names}
+
+
 def build_folder() -> Path:
     return Path(os.environ.get("FAIRLEAD_BUILD_DIR", PROJECT_ROOT / "build")).resolve()
 

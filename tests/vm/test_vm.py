@@ -37,12 +37,8 @@ def test_boots_debian_kernel(outcome):
 
 @pytest.mark.parametrize("name", CASES)
 def test_guest(outcome, name):
-    assert name in outcome.results, "the guest did not report it"
-    ok, detail = outcome.results[name]
-    assert ok, detail
+    outcome.check(name)
 
 
 def test_guest_ran_to_its_end(outcome):
-    assert outcome.complete, "the machine ended or was stopped before the guest program did"
-    assert outcome.exit_code == 0
-    assert set(outcome.results) == {"boot", *CASES}
+    outcome.check_end(CASES)

@@ -13,7 +13,7 @@
 #include <functional>
 #include <string>
 
-#include "xdp/unique_fd.h"
+#include "dataplane/tables/unique_fd.h"
 
 namespace fairlead::ha {
 
@@ -45,7 +45,7 @@ class NamespacePair {
     static std::uint32_t index_of(const char* name) { return ::if_nametoindex(name); }
 
   private:
-    static xdp::UniqueFd current() { return xdp::UniqueFd(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)); }
+    static UniqueFd current() { return UniqueFd(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)); }
     static void set_up(const std::string& name, const std::string& number) {
         run("ip link set lo up");
         // No address of the kernel's own making, and no wait for duplicates.
@@ -55,9 +55,9 @@ class NamespacePair {
         run("ip address add fe80::" + number + "/64 dev " + name + " nodad");
     }
 
-    xdp::UniqueFd home_;
-    xdp::UniqueFd there_;
-    xdp::UniqueFd here_;
+    UniqueFd home_;
+    UniqueFd there_;
+    UniqueFd here_;
 };
 
 }  // namespace fairlead::ha

@@ -98,7 +98,7 @@ TEST_F(VrrpSocketTest, AdvertsArriveByUnicast) {
 
 TEST_F(VrrpSocketTest, TheTtlOfWhatPassedARouterIsSeen) {
     auto receiver = open_there("192.0.2.3");
-    xdp::UniqueFd stranger(::socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, kVrrpProtocol));
+    UniqueFd stranger(::socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, kVrrpProtocol));
     const int ttl = 254;
     ASSERT_EQ(::setsockopt(stranger.get(), IPPROTO_IP, IP_TTL, &ttl, sizeof ttl), 0);
     sockaddr_in to{};
@@ -124,7 +124,7 @@ TEST_F(VrrpSocketTest, SaysWhenNothingCouldBeSent) {
 }
 
 TEST_F(VrrpSocketTest, FramesLeaveAsTheyAre) {
-    std::optional<xdp::UniqueFd> capture;
+    std::optional<UniqueFd> capture;
     pair_->in_there([&] {
         capture.emplace(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ARP)));
         sockaddr_ll at{};
