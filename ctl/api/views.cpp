@@ -160,7 +160,13 @@ Json lb_dpdk_json(const tables::Tables& tables) {
     return {{"pid", workers.front().pid}, {"workers", workers.size()}};
 }
 
-Json port_json(const tables::PortStatus& port, const fl_port& record, const ControllerFacts* facts) {
+// A device of DPDK's is as good as lb-dpdk is alive.
+bool is_attached(const tables::PortStatus& port, const tables::Tables& tables) {
+    return port.mode == FL_ENGINE_DPDK ? tables::any_worker_lives(tables) : port.mode != FL_ENGINE_NONE;
+}
+
+Json port_json(const tables::PortStatus& port, const tables::Tables& tables, const ControllerFacts* facts) {
+    const fl_port& record = tables.ports()[port.number];
     const PortFacts* more = nullptr;
     if (facts)
         for (const auto& known : facts->ports)
@@ -173,7 +179,7 @@ Json port_json(const tables::PortStatus& port, const fl_port& record, const Cont
     json["frames"] = (port.flags & FL_PORT_FRAMES) != 0;
     json["vlan"] = vlan_json(FL_PORT_VLAN_IN(port.way));
     json["bond"] = more && !more->bond.empty() ? Json(more->bond) : Json();
-    json["attached"] = port.mode != FL_ENGINE_NONE;
+    json["attached"] = is_attached(port, tables);
     return json;
 }
 
@@ -310,7 +316,7 @@ Json status_view(const std::string& instance, const tables::Tables& tables, cons
     for (const auto& port : snapshot.ports) {
         const auto& record = tables.ports()[port.number];
         if (port.is_device())
-            json["ports"].push_back(port_json(port, record, facts));
+            json["ports"].push_back(port_json(port, tables, facts));
         else
             json["ways"].push_back(way_json(port, record, snapshot));
     }

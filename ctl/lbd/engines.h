@@ -45,7 +45,6 @@ class Engines {
     // Interfaces that lb-dpdk has to make first.
     std::vector<std::string> missing_interfaces() const;
 
-    config::Engine engine() const { return engine_; }
     // By port number. With mode FL_ENGINE_DPDK: a device of DPDK's.
     const std::vector<xdp::Attachment>& attachments() const { return attachments_; }
 

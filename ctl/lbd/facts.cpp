@@ -251,8 +251,10 @@ api::MetricsInput metrics_input(const Controller& controller) {
     for (const auto& usage : snapshot.usage)
         input.tables.push_back({usage.table, usage.table == "pins" ? pins.used() : usage.used, usage.size});
     input.transitions = transition_metrics(snapshot, pins);
-    for (const auto& port : controller.attachments())
-        input.engines.push_back({port.ifname, std::string(api::to_string(port.mode))});
+    for (const auto& port : controller.attachments()) {
+        const auto engine = port.steering == xdp::Steering::kByDpdk ? FL_ENGINE_DPDK : port.mode;
+        input.engines.push_back({port.ifname, std::string(api::to_string(engine))});
+    }
     for (const auto& counts : snapshot.reasons) input.reasons.push_back(counts.packets);
     const auto now = ha::role_word(std::chrono::steady_clock::now());
     for (const auto& ha : ha_facts(controller)) {

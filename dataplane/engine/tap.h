@@ -31,7 +31,6 @@ class Tap {
     // The next frame that the stack sends, nullptr: none, or no buffer for it.
     rte_mbuf* read(rte_mempool* pool) const;
     int descriptor() const { return fd_.get(); }
-    const std::string& name() const { return name_; }
 
     void set_carrier(bool up);
 

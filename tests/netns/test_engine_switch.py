@@ -48,7 +48,9 @@ def wait_for_dpdk(lab):
 
 def switch(lab, engine):
     changed = lab.lbd.lbctl_json("engine", "switch", engine)["changed"]
-    assert status(lab)["ports"][0]["engine"] == ("dpdk" if engine == "dpdk" else "xdp-native")
+    name = "dpdk" if engine == "dpdk" else "xdp-native"
+    assert status(lab)["ports"][0]["engine"] == name
+    assert [labels["engine"] for labels, _ in lab.lbd.metrics().rows("engine_info")] == [name]
     return changed
 
 
@@ -110,5 +112,6 @@ def test_what_cannot_be_switched_is_said(lab, bench):
     for engine in ("xdp", "dpdk"):
         refused = lbd.lbctl("engine", "switch", engine, check=False)
         assert refused.returncode != 0 and "eth0 has a [[dpdk.port]]" in refused.stderr and "restart" in refused.stderr
-    assert lbd.lbctl_json("status", check=False)["ports"][0]["engine"] == "dpdk"
+    port = lbd.lbctl_json("status", check=False)["ports"][0]
+    assert port["engine"] == "dpdk" and not port["attached"], "lb-dpdk does not run here"
     assert lbd.attached_mode() is None
