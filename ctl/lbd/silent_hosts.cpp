@@ -16,7 +16,11 @@ void SilentHosts::timed_out(const net::NextHop& hop) {
     const auto* neighbour = network_.neighbour({hop.ifindex, hop.via});
     const bool given = !hop.destination.mac.is_zero() || (neighbour && neighbour->is_static());
     const bool asks = hop.via == address && hop.source && hop.ifindex && hop.reach != net::Reach::kLocal && !given;
-    if (!asks || gone_.contains(address)) return;
+    if (asks && !gone_.contains(address)) begin(hop);
+}
+
+void SilentHosts::begin(const net::NextHop& hop) {
+    const auto& address = hop.destination.address;
     const auto [found, is_new] = asked_.try_emplace(address);
     if (!is_new) return;
     found->second = std::make_unique<Asked>(io_);
@@ -25,10 +29,14 @@ void SilentHosts::timed_out(const net::NextHop& hop) {
 }
 
 void SilentHosts::answered(const IpAddress& address) {
-    asked_.erase(address);
-    gone_.erase(address);
+    const bool was_silent = asked_.erase(address) + gone_.erase(address) > 0;
     doubted_.erase(address);
-    for (const auto& other : std::exchange(doubted_, {})) on_gone_(other);
+    for (const auto& other : std::exchange(doubted_, {})) {
+        if (was_silent)
+            begin(gone_.extract(other).mapped());
+        else
+            on_gone_(other);
+    }
 }
 
 // Kept: to close such a socket the kernel waits for a grace period of its own.
@@ -69,7 +77,7 @@ void SilentHosts::conclude(const IpAddress& address) {
     const auto since = network_.since_confirmed({hop.ifindex, hop.via});
     if (!since) return spdlog::warn("{}", since.error().message);
     if (!*since || **since <= kTimes * kApart + kClockStep) return;
-    gone_.insert(address);
+    gone_.insert_or_assign(address, hop);
     doubted_.insert(address);
 }
 

@@ -29,7 +29,7 @@ class SilentHosts {
     // A check of the destination timed out: asks, unless that is under way or known, or the destination is behind a router.
     void timed_out(const net::NextHop& hop);
     // It answered something. Who else was silent is gone only if somebody answered since it was asked for: else it may be
-    // this node that is cut off.
+    // this node that is cut off. If the one that answers was silent itself, that has just ended, and others are asked again.
     void answered(const IpAddress& address);
     bool gone(const IpAddress& address) const { return gone_.contains(address) && !doubted_.contains(address); }
     void stop() { asked_.clear(); }
@@ -41,6 +41,7 @@ class SilentHosts {
         net::NextHop hop;
         int times = 0;
     };
+    void begin(const net::NextHop& hop);
     ha::FrameSender* sender_for(std::uint32_t ifindex);
     void ask(const IpAddress& address);
     void conclude(const IpAddress& address);
@@ -49,7 +50,8 @@ class SilentHosts {
     net::KernelNet& network_;
     OnGone on_gone_;
     std::map<IpAddress, std::unique_ptr<Asked>> asked_;
-    std::set<IpAddress> gone_, doubted_;
+    std::map<IpAddress, net::NextHop> gone_;
+    std::set<IpAddress> doubted_;
     std::map<std::uint32_t, ha::FrameSender> senders_;  // by interface
 };
 
