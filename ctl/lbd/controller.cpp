@@ -439,10 +439,13 @@ std::vector<std::string> Controller::log_role() {
     return lines;
 }
 
-// Those that are used by VIPs of groups alone whose active node is another: one that is heard, or that another program
-// knows of. A node that has just been started, and hears nobody, may be the one that has the connections.
-std::set<std::uint32_t> Controller::pools_of_others() const {
+// VIPs whose connections other nodes have: of groups whose active node is another, one that is heard or that another
+// program knows of (a node that has just been started, and hears nobody, may be the one that has them); and, where several
+// nodes announce, those that this one withdrew for want of a backend and does not announce again yet.
+std::set<IpAddress> Controller::vips_of_others() const {
     std::set<IpAddress> elsewhere;
+    if (announcer_->on() && shares_vips(config_)) elsewhere = settling_.returning();
+    if (!ha_) return elsewhere;
     const auto now = std::chrono::steady_clock::now();
     const auto statuses = ha_->status();
     for (std::size_t i = 0; i < statuses.size(); ++i) {
@@ -452,6 +455,13 @@ std::set<std::uint32_t> Controller::pools_of_others() const {
         if (ha::role_word(now) >= until && (heard || statuses[i].external))
             elsewhere.insert(ha_->groups()[i].vips.begin(), ha_->groups()[i].vips.end());
     }
+    return elsewhere;
+}
+
+// Those that are used by such VIPs alone.
+std::set<std::uint32_t> Controller::pools_of_others() const {
+    const auto elsewhere = vips_of_others();
+    if (elsewhere.empty()) return {};
     std::set<std::string_view> theirs, ours;
     for (const auto& service : plan_.desired.services)
         (elsewhere.contains(service.vip) ? theirs : ours).insert(service.pool);
@@ -492,6 +502,7 @@ void Controller::follow_routes() {
     };
     auto decided = plan::decide_announcements(config_, plan_.decisions, node);
     if (published_) settling_.apply(decided, std::chrono::steady_clock::now());
+    follow_idle();  // before routers send anything
     announcer_->follow(std::move(decided));
 }
 

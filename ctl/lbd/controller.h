@@ -167,6 +167,7 @@ class Controller {
     Result<void> check_takeover(const std::string& group, const std::string& to) const;
     void wait_for_ha();
     std::vector<std::string> log_role();
+    std::set<IpAddress> vips_of_others() const;
     std::set<std::uint32_t> pools_of_others() const;
     void follow_idle();
 

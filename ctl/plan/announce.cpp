@@ -88,6 +88,12 @@ void Settling::apply(std::vector<VipAnnouncement>& decided, TimePoint now) {
     returning_ = std::move(returning);
 }
 
+std::set<IpAddress> Settling::returning() const {
+    std::set<IpAddress> vips;
+    for (const auto& [vip, since] : returning_) vips.insert(vip);
+    return vips;
+}
+
 RouteChanges route_changes(const std::set<IpAddress>& present, std::span<const VipAnnouncement> decided) {
     RouteChanges changes;
     std::set<IpAddress> wanted;

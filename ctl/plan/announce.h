@@ -60,6 +60,8 @@ class Settling {
     void apply(std::vector<VipAnnouncement>& decided, TimePoint now);
     // Some VIP is held back: apply() is to be called again after a while.
     bool pending() const { return pending_; }
+    // VIPs that have no backend, or have not had one for `settle` since.
+    std::set<IpAddress> returning() const;
 
   private:
     std::map<IpAddress, std::optional<TimePoint>>

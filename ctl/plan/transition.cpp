@@ -65,7 +65,8 @@ void SlotTransitions::await(Record& record, SlotPhase phase, const Turns& turns)
 
 bool SlotTransitions::previous_is_void(const SlotsView& slots, std::uint32_t word) const {
     const auto previous = FL_SLOT_PREVIOUS(word);
-    return slots.idle || previous >= slots.dead.size() || slots.dead[previous];
+    const bool forgets = slots.idle && FL_SLOT_OWNER(word) != FL_NO_BACKEND;
+    return forgets || previous >= slots.dead.size() || slots.dead[previous];
 }
 
 // P := O. The owner's pins stay until every engine has seen it.

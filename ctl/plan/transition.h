@@ -45,7 +45,8 @@ struct SlotsView {
     std::span<const std::uint32_t> words;
     std::span<const fl_stamp> stamps;  // written by engines meanwhile
     const std::vector<bool>& dead;     // by pool-local index
-    bool idle = false;                 // another node has the connections: no previous owner has any here
+    bool idle = false;                 // another node has the connections: no previous owner has any here, and none
+                                       // is needed once there is an owner
 };
 
 using tables::SlotChange;  // its stamps are set to stamp_of() the clock's now

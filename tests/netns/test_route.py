@@ -293,6 +293,10 @@ def forwarded(lab, name):
     return {vip: lab.lbds[name].metrics().total("service_packets_total", vip=vip) for vip in (EDGE4, EDGE6)}
 
 
+def states(lbd):
+    return {backend["state"] for backend in lbd.lbctl_json("backends")["backends"]}
+
+
 def test_bird_announces_and_a_balancers_death_breaks_nothing(edge):
     wait_ways(edge, "lb", "lb2")
     with ExitStack() as stack:
@@ -314,9 +318,14 @@ def test_bird_announces_and_a_balancers_death_breaks_nothing(edge):
         wait_ways(edge, "lb")
         wait_alive(sessions)
         assert curl(edge.client, EDGE4, max_time=10) and curl(edge.client, EDGE6, max_time=10)
+        # It takes all backends for lost, asks for them in vain, and then finds one before the other, which owns every
+        # slot meanwhile.
+        wait_for(lambda: states(edge.lbds["lb2"]) == {"unhealthy"}, "the node that is cut off to lose every backend", 30)
+        time.sleep(1)
         edge.mend_link(edge.lb2)
         wait_ways(edge, "lb", "lb2")
         wait_alive(sessions)
+        assert "nobody answers" not in edge.lbds["lb2"].process.output(), "those that it found later were not gone"
 
 
 def test_bird_withdraws_what_no_backend_serves(edge):

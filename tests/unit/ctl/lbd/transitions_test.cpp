@@ -97,6 +97,14 @@ TEST_F(TransitionsTest, WhileAnotherNodeHasTheConnectionsNobodyWasTheOwnerBefore
     EXPECT_EQ(FL_SLOT_PREVIOUS(word()), 2U) << "and from then on connections are this node's";
 }
 
+TEST_F(TransitionsTest, WhileAnotherNodeHasTheConnectionsThoseOfNobodysSlotGoOnUntilItHasAnOwner) {
+    ASSERT_TRUE(transitions_->set_idle({pool_}));
+    retarget(FL_NO_BACKEND);
+    EXPECT_EQ(FL_SLOT_PREVIOUS(word()), 0U) << "all are drained: what still comes here is the last owner's";
+    retarget(2);
+    EXPECT_EQ(word(), FL_SLOT_WORD(2, 2, 1, 1));
+}
+
 TEST_F(TransitionsTest, ARestartedControllerGoesOnWithThem) {
     retarget(1);
     restart();

@@ -135,11 +135,14 @@ TEST(AnnounceSettling, HoldsBackWhatReturns) {
     EXPECT_EQ(settled(settling, web(true), 0ms), kYes);
     EXPECT_EQ(settled(settling, web(false), 10ms), kNo);
     EXPECT_FALSE(settling.pending());
+    EXPECT_EQ(settling.returning(), std::set{kWeb});
     EXPECT_EQ(settled(settling, web(true), 5000ms), kNo);
     EXPECT_TRUE(settling.pending());
     EXPECT_EQ(settled(settling, web(true), 5499ms), kNo);
+    EXPECT_EQ(settling.returning(), std::set{kWeb});
     EXPECT_EQ(settled(settling, web(true), 5500ms), kYes);
     EXPECT_FALSE(settling.pending());
+    EXPECT_TRUE(settling.returning().empty());
     EXPECT_EQ(settled(settling, web(true), 5501ms), kYes) << "and once only";
 }
 
