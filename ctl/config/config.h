@@ -174,6 +174,18 @@ struct Ha {
     bool operator==(const Ha&) const = default;
 };
 
+// What the active balancer tells its standby (DESIGN section 8). On where the file has a [sync]; needs mode kVrrp or kExternal.
+struct Sync {
+    bool on = false;
+    std::filesystem::path key_file = "/etc/fairlead/sync.key";  // 32 bytes as 64 hex digits, 0600, alike on all nodes
+    std::uint16_t port = 9437;                                  // UDP, host order
+    Milliseconds interval{20};            // how long a change may wait; a message at least as often
+    std::uint32_t rate_mbit = 100;        // the most that is sent to one node, 10^6 bits a second
+    Milliseconds wait{10'000};            // "sync_wait": for the other's state, before mastership
+    Milliseconds full_interval{300'000};  // between two tellings of the whole state
+    bool operator==(const Sync&) const = default;
+};
+
 // Sizes of the shared tables, fixed when they are created. Entries, not bytes.
 struct Limits {
     std::uint32_t vips = 1024;
@@ -228,6 +240,7 @@ struct Config {
     Log log;
     Metrics metrics;
     Ha ha;
+    Sync sync;
     Dpdk dpdk;
     std::filesystem::path hash_key_file = "/var/lib/fairlead/hash.key";  // 16 bytes as 32 hex digits, made once, 0600
     std::vector<IpPrefix> encap_source_prefix;  // at most one a family; empty = the node's own address

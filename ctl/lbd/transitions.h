@@ -41,6 +41,14 @@ class Transitions {
     // once, while pins are followed as ever. Error: of TableWriter.
     Result<void> set_idle(const std::set<std::uint32_t>& pools);
 
+    // Pools whose slots and pins follow another node's (state sync). Their slots are change_slots()'s alone: retarget() and
+    // step() leave them; their pins do not age. One that follows no more goes on as a new controller would find it, its
+    // times begin anew, and its pins are young. Error: of TableWriter.
+    Result<void> set_following(const std::set<std::uint32_t>& pools);
+    bool following(std::uint32_t pool) const;
+    // Words as another node has them, translated. EINVAL: the pool does not follow.
+    Result<void> put_slots(std::uint32_t pool, std::span<const tables::SlotChange> changes);
+
     // Makes `owners` the owners of a pool's slots; to be called with the backends' states stored, whenever one of those
     // changes.
     Result<void> retarget(std::uint32_t pool, std::span<const std::uint16_t> owners);
