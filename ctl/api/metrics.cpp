@@ -211,6 +211,54 @@ void add_hello(Page& page, const std::optional<HelloMetrics>& hello) {
     }
 }
 
+// As people know it; by its address until it has said its name.
+const std::string& name_of(const sync::PeerStatus& peer) {
+    return peer.session.name.empty() ? peer.address : peer.session.name;
+}
+
+template <typename Value>
+std::uint64_t sum_of(const std::vector<sync::PeerStatus>& peers, Value value) {
+    std::uint64_t sum = 0;
+    for (const auto& peer : peers) sum += value(peer);
+    return sum;
+}
+
+void add_sync_peers(Page& page, const std::vector<sync::PeerStatus>& peers) {
+    using Seconds = std::chrono::duration<double>;
+    page.gauge("sync_heard", "Whether the other node's sync messages came of late.");
+    for (const auto& peer : peers) page.sample({{"peer", name_of(peer)}}, peer.session.heard ? 1.0 : 0.0);
+    page.gauge("sync_common_differs", "Whether hash key or pin table differ, so that neither takes the other's state.");
+    for (const auto& peer : peers) page.sample({{"peer", name_of(peer)}}, peer.session.common_differs ? 1.0 : 0.0);
+    page.gauge("sync_lag_seconds", "How far the standby is behind the active node.");
+    for (const auto& peer : peers)
+        if (peer.lag) page.sample({{"peer", name_of(peer)}}, Seconds(*peer.lag).count());
+    page.gauge("sync_full_seconds", "How long it took last to tell the whole state.");
+    for (const auto& peer : peers)
+        if (peer.last_full) page.sample({{"peer", name_of(peer)}}, Seconds(peer.last_full_took).count());
+}
+
+void add_sync(Page& page, const std::optional<sync::Status>& sync) {
+    if (!sync || !sync->on) return;
+    const auto& peers = sync->peers;
+    using Peer = sync::PeerStatus;
+    add_sync_peers(page, peers);
+    page.counter("sync_messages_total", "Sync messages sent, and received and believed.");
+    page.sample({{"direction", "sent"}}, sum_of(peers, [](const Peer& peer) { return peer.session.sent; }));
+    page.sample({{"direction", "received"}}, sum_of(peers, [](const Peer& peer) { return peer.session.received; }));
+    page.counter("sync_slots_total", "Slots told to the standby, and taken from the active node.");
+    page.sample({{"direction", "sent"}}, sum_of(peers, [](const Peer& peer) { return peer.slots_sent; }));
+    page.sample({{"direction", "received"}}, sum_of(peers, [](const Peer& peer) { return peer.slots_applied; }));
+    page.counter("sync_pins_total", "Pinned connections told to the standby, and taken from the active node.");
+    page.sample({{"direction", "sent"}}, sum_of(peers, [](const Peer& peer) { return peer.pins_sent; }));
+    page.sample({{"direction", "received"}}, sum_of(peers, [](const Peer& peer) { return peer.pins_applied; }));
+    page.counter("sync_rejected_total", "Sync messages not believed, or not used, by reason.");
+    for (std::size_t i = 0; i < sync::kSyncRefusals; ++i) {
+        const auto of_peers = sum_of(peers, [i](const Peer& peer) { return peer.session.refused.at(i); });
+        page.sample({{"reason", std::string(to_string(static_cast<sync::SyncRefusal>(i)))}},
+                    of_peers + sync->refused.at(i));
+    }
+}
+
 void add_infos(Page& page, const MetricsInput& input) {
     page.gauge("engine_info", "The engine that runs on the interface; always 1.");
     for (const EngineMetrics& row : input.engines) {
@@ -233,6 +281,7 @@ std::string render_metrics(const MetricsInput& input) {
     add_ha(page, input.ha);
     add_routes(page, input.announced_routes);
     add_hello(page, input.hello);
+    add_sync(page, input.sync);
     add_infos(page, input);
     return page.text();
 }

@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "ctl/sync/status.h"
+
 namespace fairlead::api {
 
 inline constexpr const char* kMetricsContentType = "text/plain; version=0.0.4; charset=utf-8";
@@ -91,6 +93,7 @@ struct MetricsInput {
     TransitionMetrics transitions;
     std::vector<HaMetrics> ha;                      // none without [ha]
     std::optional<HelloMetrics> hello;              // as well
+    std::optional<sync::Status> sync;               // none without [sync]
     std::optional<std::uint64_t> announced_routes;  // none unless announce = "route"
     std::vector<std::uint64_t> reasons;             // packets by enum fl_reason; missing ones are 0
     std::string version;

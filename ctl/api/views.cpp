@@ -308,6 +308,7 @@ Json status_view(const std::string& instance, const tables::Tables& tables, cons
                            : Json();
     json["role"] = role_json(snapshot, facts);
     json["nodes"] = nodes_json(facts);
+    json["sync"] = sync_view(facts)["sync"];
     json["announce"] = announce_json(facts);
     json["serving"] = serving_json(snapshot, facts);
     json["lb_dpdk"] = lb_dpdk_json(tables);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "ctl/plan/eligibility.h"
+#include "ctl/sync/status.h"
 #include "dataplane/tables/snapshot.h"
 
 namespace fairlead::api {
@@ -146,6 +147,7 @@ struct ControllerFacts {
     std::vector<PortFacts> ports;
     std::vector<HaFacts> ha;          // none without [ha]
     std::optional<HelloFacts> hello;  // as well
+    std::optional<sync::Status> sync = std::nullopt;
     std::optional<AnnounceFacts> announce = std::nullopt;
     std::map<std::string, PoolTransitionFacts> transitions{};  // by pool, those with slots in transition
     PinFacts pins{};
@@ -159,6 +161,8 @@ Json services_view(const tables::Snapshot& snapshot, const ControllerFacts* fact
 Json backends_view(const tables::Snapshot& snapshot, const ControllerFacts* facts);
 // Null where there is no HA, or no controller.
 Json ha_view(const tables::Snapshot& snapshot, const ControllerFacts* facts);
+// Null where there is no [sync], or no controller.
+Json sync_view(const ControllerFacts* facts);
 // Slots in transition and pins; without a controller, what the slots say.
 Json transitions_view(const tables::Snapshot& snapshot, const ControllerFacts* facts);
 Json counters_view(const tables::Snapshot& snapshot, const ControllerFacts* facts);

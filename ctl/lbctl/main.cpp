@@ -72,6 +72,16 @@ int status(const Options& options, const Source& source) {
     return kDone;
 }
 
+// 0: the other nodes and this one have each other's state.
+int sync_status(const Options& options, const Source& source) {
+    auto view = source.view("sync");
+    if (!view) return report(view.error());
+    show_notice(options, view->notice);
+    show(options, view->json, print_sync);
+    if (!view->notice.empty()) return kNoController;
+    return is_synced(view->json) ? kDone : kRefused;
+}
+
 // --- Changes ---
 
 int show_changes(const Options& options, const Json& json) {
@@ -640,6 +650,10 @@ void add_views(CLI::App& app, Command& c) {
         return view(c.options, s, "ha", [&c](const Json& json) { return print_ha(json, c.history); });
     });
     ha->add_subcommand("history", "how the role came and went")->callback([&c] { c.history = true; });
+    auto* sync = app.add_subcommand("sync", "what the nodes tell each other of their state")->require_subcommand(1);
+    sync->add_subcommand("status", "other nodes, how far behind they are, and what was refused")->callback([&c] {
+        c.run = [&c](const Source& s) { return sync_status(c.options, s); };
+    });
     auto* counters = add("counters", "what became of packets that were not forwarded", [&c](const Source& s) {
         return view(c.options, s, "counters", [&c](const Json& json) { return print_counters(json, c.all); });
     });

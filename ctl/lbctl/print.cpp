@@ -177,6 +177,35 @@ std::string node_lines(const Json& nodes) {
     return text;
 }
 
+std::string peer_name(const Json& peer) { return cell(peer[peer["name"].is_null() ? "address" : "name"]); }
+
+std::string in_ms(const Json& seconds) {
+    return seconds.is_null() ? "-" : format("%.0f ms", 1000 * seconds.get<double>());
+}
+
+// What the sync is hindered by; empty: nothing.
+std::string sync_fault(const Json& sync) {
+    if (!sync["error"].is_null()) return cell(sync["error"]);
+    if (sync["peers"].empty()) return "NO OTHER NODE";
+    for (const auto& peer : sync["peers"]) {
+        if (!peer["heard"].get<bool>()) return peer_name(peer) + " NOT HEARD";
+        if (peer["common_differs"].get<bool>()) return peer_name(peer) + " HAS ANOTHER HASH KEY OR PIN TABLE";
+    }
+    return "";
+}
+
+// A line; nothing where there is no [sync].
+std::string sync_line(const Json& sync) {
+    if (sync.is_null()) return "";
+    std::string text = sync_fault(sync);
+    for (const auto& peer : text.empty() ? sync["peers"] : Json::array())
+        text +=
+            (text.empty() ? "" : "; ") + peer_name(peer) + ": " + cell(peer["part"]) + ", lag " + in_ms(peer["lag_s"]);
+    if (sync["mastership"] == "peer" || sync["mastership"] == "full")
+        text += ", MASTERSHIP WAITS for " + cell(sync["mastership_text"]);
+    return "sync        " + text + "\n";
+}
+
 std::string status_head(const Json& s) {
     std::string text = "instance    " + cell(s["instance"]) + (s["node"].is_null() ? "" : ", node " + cell(s["node"])) +
                        ", Fairlead " + cell(s["version"]) + "\n";
@@ -188,6 +217,7 @@ std::string status_head(const Json& s) {
     }
     text += role_lines(s["role"]);
     if (s.contains("nodes")) text += node_lines(s["nodes"]);
+    if (s.contains("sync")) text += sync_line(s["sync"]);
     if (s.contains("announce") && !s["announce"].is_null()) text += announce_lines(s["announce"]);
     if (s.contains("lb_dpdk") && !s["lb_dpdk"].is_null())
         text +=
@@ -348,6 +378,51 @@ std::string print_ha(const Json& view, bool history) {
     if (!ha.contains("nodes")) return text;
     const auto nodes = node_lines(ha["nodes"]);
     return text + (groups.size() > 1 ? "\n" : "") + (nodes.empty() ? "nodes       none heard\n" : nodes);
+}
+
+namespace {
+std::string sync_peers(const Json& peers) {
+    Table table({{"PEER"},
+                 {"ADDRESS"},
+                 {"PART"},
+                 {"HEARD"},
+                 {"LAG", true},
+                 {"SLOTS SENT", true},
+                 {"PINS SENT", true},
+                 {"SLOTS APPLIED", true},
+                 {"PINS APPLIED", true},
+                 {"LAST FULL"},
+                 {"TOOK", true}});
+    for (const auto& p : peers)
+        table.add({peer_name(p), cell(p["address"]), cell(p["part"]), p["heard"].get<bool>() ? "yes" : "NO",
+                   in_ms(p["lag_s"]), cell(p["sent"]["slots"]), cell(p["sent"]["pins"]), cell(p["received"]["slots"]),
+                   cell(p["received"]["pins"]), cell(p["last_full"]), in_ms(p["last_full_s"])});
+    return table.print();
+}
+
+// By reason, from whomever; nothing where none was.
+std::string sync_refusals(const Json& sync) {
+    std::string text;
+    for (const auto& [reason, count] : sync["refused"].items()) {
+        auto all = count.get<std::uint64_t>();
+        for (const auto& peer : sync["peers"]) all += peer["refused"].value(reason, std::uint64_t{0});
+        if (all) text += (text.empty() ? "refused     " : ", ") + std::to_string(all) + " " + reason;
+    }
+    return text.empty() ? "" : text + "\n";
+}
+}  // namespace
+
+bool is_synced(const Json& view) { return !view["sync"].is_null() && sync_fault(view["sync"]).empty(); }
+
+std::string print_sync(const Json& view) {
+    const auto& sync = view["sync"];
+    if (sync.is_null()) return "no [sync] configured, or lbd is not there\n";
+    std::string text = "mastership  waits for " + cell(sync["mastership_text"]) + "\n";
+    if (const auto fault = sync_fault(sync); !fault.empty()) text += "fault       " + fault + "\n";
+    std::string pools;
+    for (const auto& pool : sync["pools_followed"]) pools += (pools.empty() ? "" : ", ") + cell(pool);
+    text += "follows     " + (pools.empty() ? "no pool of another node" : pools) + "\n" + sync_refusals(sync);
+    return text + "\n" + sync_peers(sync["peers"]);
 }
 
 std::string print_services(const Json& json) {

@@ -16,6 +16,9 @@ std::string print_backends(const Json& backends);
 std::string print_counters(const Json& counters, bool all);
 // Role and peer, or with `history` how the role came and went.
 std::string print_ha(const Json& view, bool history);
+std::string print_sync(const Json& view);
+// Whether every other node is heard and takes what this one tells; not without [sync].
+bool is_synced(const Json& view);
 // ipvsadm's habit: a line a service, below it `->` a line a backend. With `before`, taken `seconds` ago: rates.
 struct Stats {
     const Json& services;

@@ -75,6 +75,7 @@ Result<View> Source::view_of_tables(const std::string& name) const {
     if (name == "backends") return View{api::backends_view(snapshot, nullptr), notice};
     if (name == "transitions") return View{api::transitions_view(snapshot, nullptr), notice};
     if (name == "ha") return View{api::ha_view(snapshot, nullptr), notice};
+    if (name == "sync") return View{api::sync_view(nullptr), notice};
     if (name == "cores") return View{api::cores_view(*tables), notice};
     return View{api::counters_view(snapshot, nullptr), notice};
 }

@@ -29,7 +29,7 @@ class Source {
   public:
     explicit Source(InstancePaths paths) : paths_(std::move(paths)) {}
 
-    // "status", "services", "backends", "transitions", "ha", "counters", "cores". ENOENT: neither lbd nor tables are there.
+    // "status", "services", "backends", "transitions", "ha", "sync", "counters", "cores". ENOENT: neither lbd nor tables are there.
     Result<View> view(const std::string& name) const;
 
     // Whether an lbd listens.

@@ -113,6 +113,7 @@ api::Response Server::get(const std::string& path) {
     if (path == "/v1/cores") return good(api::cores_view(tables));
     if (path == "/v1/transitions") return good(api::transitions_view(snapshot, &facts));
     if (path == "/v1/ha") return good(api::ha_view(snapshot, &facts));
+    if (path == "/v1/sync") return good(api::sync_view(&facts));
     return error(404, "no " + path + " here");
 }
 

@@ -12,12 +12,14 @@
 
 namespace fairlead::sync {
 
-enum class Part : std::uint8_t {
-    kNone,      // neither: no VIP is active on either, or both think that they are
-    kSends,     // this node is active
-    kReceives,  // it stands by
-    kBoth       // active for some VIPs, standby for others
-};
+// X(symbol, "name in JSON", "what people are told").
+#define FAIRLEAD_SYNC_PARTS(X)                                                             \
+    X(kNone, "none", "neither: no VIP is active on either node, or both think that it is") \
+    X(kSends, "sends", "this node is active")                                              \
+    X(kReceives, "receives", "this node stands by")                                        \
+    X(kBoth, "both", "active for some VIPs, standby for others")
+
+FAIRLEAD_NAMED_ENUM(Part, FAIRLEAD_SYNC_PARTS, text_of)
 
 struct PeerStatus {
     std::string address;
@@ -31,14 +33,15 @@ struct PeerStatus {
 };
 
 // What the mastership of a node that has just started waits for.
-enum class Wait : std::uint8_t {
-    kOff,     // no [sync]
-    kPeer,    // for a node that answers
-    kFull,    // for its whole state
-    kSynced,  // over: it came
-    kAlone,   // over: no other node answered, or it has nothing to tell
-    kGaveUp   // over: sync_wait has passed
-};
+#define FAIRLEAD_SYNC_WAITS(X)                                                          \
+    X(kOff, "off", "nothing: there is no [sync]")                                       \
+    X(kPeer, "peer", "another node that answers")                                       \
+    X(kFull, "full", "the other node's whole state")                                    \
+    X(kSynced, "synced", "nothing: the other node's state came")                        \
+    X(kAlone, "alone", "nothing: no other node answered, or none had anything to tell") \
+    X(kGaveUp, "gave_up", "nothing any more: sync_wait passed without the other node's state")
+
+FAIRLEAD_NAMED_ENUM(Wait, FAIRLEAD_SYNC_WAITS, text_of)
 
 struct Status {
     bool on = false;

@@ -132,6 +132,53 @@ TEST(Metrics, HellosAreThereOnlyWithHa) {
         EXPECT_TRUE(has_line(text, line)) << line;
 }
 
+MetricsInput sync_input() {
+    sync::PeerStatus standby;
+    standby.address = "192.0.2.3";
+    standby.session.name = "lb-b";
+    standby.session.heard = true;
+    standby.session.sent = 700;
+    standby.session.received = 600;
+    standby.session.refused[static_cast<std::size_t>(sync::SyncRefusal::kMac)] = 5;
+    standby.lag = std::chrono::milliseconds(250);
+    standby.slots_sent = 1024;
+    standby.pins_sent = 300;
+    standby.last_full = std::chrono::system_clock::time_point{};
+    standby.last_full_took = std::chrono::milliseconds(1500);
+    sync::PeerStatus stranger;
+    stranger.address = "192.0.2.4";
+    stranger.session.sent = 3;
+    stranger.session.common_differs = true;
+    stranger.pins_applied = 4;
+    sync::Status status;
+    status.on = true;
+    status.peers = {standby, stranger};
+    status.refused[static_cast<std::size_t>(sync::SyncRefusal::kMac)] = 2;
+    MetricsInput input;
+    input.sync = status;
+    return input;
+}
+
+TEST(Metrics, SyncIsThereOnlyWithSync) {
+    MetricsInput input = sync_input();
+    const auto text = render_metrics(input);
+    for (const char* line :
+         {R"(fairlead_sync_heard{peer="lb-b"} 1)", R"(fairlead_sync_heard{peer="192.0.2.4"} 0)",
+          R"(fairlead_sync_common_differs{peer="192.0.2.4"} 1)", R"(fairlead_sync_lag_seconds{peer="lb-b"} 0.25)",
+          R"(fairlead_sync_full_seconds{peer="lb-b"} 1.5)", R"(fairlead_sync_messages_total{direction="sent"} 703)",
+          R"(fairlead_sync_messages_total{direction="received"} 600)",
+          R"(fairlead_sync_slots_total{direction="sent"} 1024)", R"(fairlead_sync_pins_total{direction="sent"} 300)",
+          R"(fairlead_sync_pins_total{direction="received"} 4)", R"(fairlead_sync_rejected_total{reason="mac"} 7)"})
+        EXPECT_TRUE(has_line(text, line)) << line << "\n" << text;
+    for (const auto& [reason, help] : sync::kSyncRefusalTexts)
+        EXPECT_NE(text.find("fairlead_sync_rejected_total{reason=\"" + std::string(reason) + "\"}"), std::string::npos)
+            << reason;
+    EXPECT_EQ(text.find(R"(fairlead_sync_lag_seconds{peer="192.0.2.4"})"), std::string::npos) << "not known";
+    input.sync->on = false;
+    EXPECT_EQ(render_metrics(input).find("fairlead_sync_"), std::string::npos);
+    EXPECT_EQ(render_metrics({}).find("fairlead_sync_"), std::string::npos);
+}
+
 TEST(Metrics, IsWholeWithNothingConfigured) {
     const std::string text = render_metrics({});
     EXPECT_EQ(text.find("fairlead_service"), std::string::npos);
@@ -160,7 +207,7 @@ TEST(Metrics, PromtoolAcceptsThem) {
     if (std::system("command -v promtool >/dev/null 2>&1") != 0) {
         GTEST_SKIP() << "promtool (Debian: prometheus) is not installed";
     }
-    for (const MetricsInput& input : {sample_input(), MetricsInput{}}) {
+    for (const MetricsInput& input : {sample_input(), sync_input(), MetricsInput{}}) {
         FILE* promtool = popen("promtool check metrics 2>&1", "w");
         ASSERT_NE(promtool, nullptr);
         const std::string text = render_metrics(input);

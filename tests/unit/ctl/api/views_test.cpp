@@ -78,8 +78,8 @@ TEST(Views, StatusHasTheDocumentedKeys) {
     for (const auto* known : {&f, static_cast<const ControllerFacts*>(nullptr)}) {
         const auto json = status(world, known);
         EXPECT_EQ(keys_of(json),
-                  (Keys{"instance", "node", "version", "controller", "config", "role", "nodes", "announce", "serving",
-                        "lb_dpdk", "ports", "ways", "pools", "tables", "tables_bytes", "hash_key_id"}));
+                  (Keys{"instance", "node", "version", "controller", "config", "role", "nodes", "sync", "announce",
+                        "serving", "lb_dpdk", "ports", "ways", "pools", "tables", "tables_bytes", "hash_key_id"}));
         EXPECT_EQ(keys_of(json["controller"]), (Keys{"running", "state", "pid", "since", "last_seen"}));
         EXPECT_EQ(keys_of(json["role"]), (Keys{"active", "reason", "since", "priority", "peer", "groups"}));
         EXPECT_EQ(keys_of(json["serving"]), (Keys{"vips", "services", "all_down"}));
@@ -313,6 +313,78 @@ TEST(Views, OtherNodesAndWhatDiffers) {
     EXPECT_EQ(ha["hellos"],
               Json({{"config_digest", "0000000000000abc"}, {"sent", 3}, {"received", 4}, {"refused", {{"ttl", 1}}}}));
     EXPECT_EQ(status(world, nullptr)["nodes"], nullptr);
+}
+
+sync::Status sync_status() {
+    sync::PeerStatus peer;
+    peer.address = "192.0.2.3";
+    peer.part = sync::Part::kSends;
+    peer.lag = std::chrono::milliseconds(4);
+    peer.session.heard = true;
+    peer.session.name = "lb-b";
+    peer.session.peer_interval = std::chrono::milliseconds(20);
+    peer.session.last_heard = std::chrono::steady_clock::now();
+    peer.session.sent = 700;
+    peer.session.resent = 7;
+    peer.session.refused[static_cast<std::size_t>(sync::SyncRefusal::kMac)] = 5;
+    peer.slots_sent = 1024;
+    peer.pins_sent = 300;
+    sync::Status status;
+    status.on = true;
+    status.wait = sync::Wait::kSynced;
+    status.peers = {peer};
+    status.pools_followed = {"tiers"};
+    status.refused[static_cast<std::size_t>(sync::SyncRefusal::kPeer)] = 2;
+    return status;
+}
+
+TEST(Views, Sync) {
+    const World world;
+    auto f = facts();
+    f.sync = sync_status();
+    const auto sync = sync_view(&f)["sync"];
+    EXPECT_EQ(keys_of(sync), (Keys{"mastership", "mastership_text", "error", "pools_followed", "peers", "refused"}));
+    EXPECT_EQ(sync["mastership"], "synced");
+    EXPECT_EQ(sync["error"], nullptr);
+    EXPECT_EQ(sync["pools_followed"], Json::array({"tiers"}));
+    EXPECT_EQ(sync["refused"]["peer"], 2);
+    EXPECT_EQ(sync["refused"].size(), sync::kSyncRefusals) << "zeroes too";
+    const auto peer = sync["peers"][0];
+    EXPECT_EQ(keys_of(peer),
+              (Keys{"name", "address", "part", "heard", "last_heard", "interval_ms", "has_state", "common_differs",
+                    "lag_s", "sent", "received", "last_full", "last_full_s", "refused"}));
+    EXPECT_EQ(peer["name"], "lb-b");
+    EXPECT_EQ(peer["part"], "sends");
+    EXPECT_EQ(peer["lag_s"], 0.004);
+    EXPECT_TRUE(peer["last_heard"].is_string());
+    EXPECT_EQ(peer["sent"], Json({{"messages", 700}, {"again", 7}, {"streams", 0}, {"slots", 1024}, {"pins", 300}}));
+    EXPECT_EQ(peer["received"], Json({{"messages", 0}, {"streams", 0}, {"slots", 0}, {"pins", 0}, {"pins_swept", 0}}));
+    EXPECT_EQ(peer["refused"]["mac"], 5);
+    EXPECT_EQ(status(world, &f)["sync"], sync);
+}
+
+TEST(Views, SyncSaysWhatIsNotKnown) {
+    const World world;
+    auto f = facts();
+    f.sync = sync_status();
+    f.sync->error = "UDP port 9437: in use";
+    auto& peer = f.sync->peers[0];
+    peer = {};
+    auto sync = sync_view(&f)["sync"];
+    EXPECT_EQ(sync["error"], "UDP port 9437: in use");
+    for (const char* key : {"name", "last_heard", "lag_s", "last_full", "last_full_s"})
+        EXPECT_EQ(sync["peers"][0][key], nullptr) << key;
+    peer.last_full = WallTime(std::chrono::seconds(1'700'000'000));
+    peer.last_full_took = std::chrono::milliseconds(250);
+    sync = sync_view(&f)["sync"];
+    EXPECT_EQ(sync["peers"][0]["last_full"], "2023-11-14T22:13:20.000Z");
+    EXPECT_EQ(sync["peers"][0]["last_full_s"], 0.25);
+    f.sync->on = false;
+    EXPECT_EQ(sync_view(&f)["sync"], nullptr);
+    f.sync.reset();
+    EXPECT_EQ(sync_view(&f)["sync"], nullptr);
+    EXPECT_EQ(sync_view(nullptr)["sync"], nullptr);
+    EXPECT_EQ(status(world, nullptr)["sync"], nullptr);
 }
 
 TEST(Views, EachGroupHasARoleOfItsOwn) {

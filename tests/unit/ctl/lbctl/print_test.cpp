@@ -250,6 +250,68 @@ TEST(Print, OtherNodesAndWhatDiffers) {
     EXPECT_FALSE(has(print_status(status), "nodes  "));
 }
 
+Json sample_sync() {
+    return Json::parse(R"({"sync": {"mastership": "synced", "mastership_text": "nothing: the other node's state came",
+        "error": null, "pools_followed": ["web", "mail"], "refused": {"mac": 0, "peer": 2}, "peers": [
+        {"name": "lb-b", "address": "192.0.2.3", "part": "sends", "heard": true, "last_heard": "T1", "interval_ms": 20,
+         "has_state": true, "common_differs": false, "lag_s": 0.0042,
+         "sent": {"messages": 700, "again": 7, "streams": 1, "slots": 1024, "pins": 300},
+         "received": {"messages": 600, "streams": 0, "slots": 0, "pins": 12, "pins_swept": 0},
+         "last_full": "T2", "last_full_s": 0.25, "refused": {"mac": 5, "peer": 1}}]}})");
+}
+
+TEST(Print, Sync) {
+    auto json = sample_sync();
+    const auto text = print_sync(json);
+    EXPECT_TRUE(has(text, "mastership  waits for nothing: the other node's state came\n")) << text;
+    EXPECT_TRUE(has(text, "follows     web, mail\nrefused     5 mac, 3 peer\n")) << text;
+    EXPECT_FALSE(has(text, "fault"));
+    expect_aligned(text, "LAG", {"4 ms"}, true);
+    expect_aligned(text, "SLOTS SENT", {"1024"}, true);
+    expect_aligned(text, "PINS APPLIED", {"12"}, true);
+    expect_aligned(text, "TOOK", {"250 ms"}, true);
+    json["sync"]["pools_followed"] = Json::array();
+    json["sync"]["refused"] = json["sync"]["peers"][0]["refused"] = {{"mac", 0}};
+    EXPECT_TRUE(has(print_sync(json), "follows     no pool of another node\n\nPEER")) << print_sync(json);
+    EXPECT_TRUE(has(print_sync({{"sync", nullptr}}), "no [sync] configured"));
+}
+
+// What the exit code of `lbctl sync status` goes by, and the line of `lbctl status`.
+TEST(Print, SyncIsWellOnlyWithAnotherNodeThatTakesIt) {
+    const auto good = sample_sync();
+    EXPECT_TRUE(is_synced(good));
+    EXPECT_FALSE(is_synced({{"sync", nullptr}}));
+    auto status = sample_status();
+    const auto line = [&](const Json& json) {
+        status["sync"] = json["sync"];
+        EXPECT_EQ(has(print_sync(json), "fault "), !is_synced(json));
+        return line_with(print_status(status), "sync  ");
+    };
+    EXPECT_EQ(line(good), "sync        lb-b: sends, lag 4 ms");
+    for (const auto& [key, value, expected] :
+         {std::tuple{"heard", false, "sync        lb-b NOT HEARD"},
+          {"common_differs", true, "sync        lb-b HAS ANOTHER HASH KEY OR PIN TABLE"}}) {
+        auto bad = good;
+        bad["sync"]["peers"][0][key] = value;
+        EXPECT_FALSE(is_synced(bad));
+        EXPECT_EQ(line(bad), expected);
+    }
+    auto bad = good;
+    bad["sync"]["peers"] = Json::array();
+    EXPECT_EQ(line(bad), "sync        NO OTHER NODE");
+    EXPECT_FALSE(is_synced(bad));
+    bad = good;
+    bad["sync"]["error"] = "UDP port 9437: in use";
+    EXPECT_EQ(line(bad), "sync        UDP port 9437: in use");
+    EXPECT_FALSE(is_synced(bad));
+    auto waiting = good;
+    waiting["sync"]["mastership"] = "full";
+    waiting["sync"]["mastership_text"] = "the other node's whole state";
+    EXPECT_TRUE(has(line(waiting), "lag 4 ms, MASTERSHIP WAITS for the other node's whole state"));
+    status["sync"] = nullptr;
+    EXPECT_FALSE(has(print_status(status), "sync  "));
+}
+
 TEST(Print, StatusOfSeveralGroups) {
     auto status = sample_status();
     const auto peer = sample_ha()["ha"]["peer"];
