@@ -70,6 +70,7 @@ class MovingPool {
     void set_state(std::uint16_t backend, fl_backend_state state) {
         check(writer_->set_backend_state(pool_, backend, state, 1500, hop_));
     }
+    std::uint32_t id() const { return pool_; }
     std::uint32_t global_index(std::uint16_t backend) const { return writer_->global_index(pool_, backend); }
 
     std::uint32_t& word(std::uint32_t slot) {
