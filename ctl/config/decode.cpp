@@ -19,8 +19,8 @@ constexpr std::size_t kMaxInterfaceName = 15;  // IFNAMSIZ less its NUL
 
 const KeyList kTopKeys = {
     .known = {"interface", "interfaces", "node", "pool", "service", "limits", "metrics", "log", "hash_key_file",
-              "encap_source_prefix", "ha", "dpdk"},
-    .reserved = {"sync"},
+              "encap_source_prefix", "ha", "sync", "dpdk"},
+    .reserved = {},
     .elsewhere = {{"engine", "[[node]]"},
                   {"address", "[[node]]"},
                   {"name", "[[node]], [[pool]] or [[service]]"},
@@ -676,17 +676,17 @@ void decode_prefixes(const TableReader& top, std::vector<IpPrefix>& prefixes) {
     }
 }
 
-void decode_key_file(const TableReader& top, std::filesystem::path& file) {
+}  // namespace
+
+void decode_path(const TableReader& reader, std::string_view key, std::filesystem::path& file) {
     constexpr std::string_view kExpected = "an absolute path";
-    const auto text = top.string("hash_key_file", kExpected);
+    const auto text = reader.string(key, kExpected);
     if (!text) return;
     if (text->value.starts_with('/') && !text->value.ends_with('/') && text->value.find('\0') == std::string::npos)
         file = text->value;
     else
-        top.wrong("hash_key_file", *top.get("hash_key_file"), kExpected);
+        reader.wrong(key, *reader.get(key), kExpected);
 }
-
-}  // namespace
 
 const Value* section(const TableReader& top, std::string_view key) {
     const auto* value = top.get(key);
@@ -711,7 +711,8 @@ Draft decode(const Document& document, Report& report) {
     decode_log(top, draft.rest.log);
     decode_ha(top, draft.rest.ha, draft.ha);
     decode_dpdk(top, draft.rest.dpdk, draft.dpdk_ports);
-    decode_key_file(top, draft.rest.hash_key_file);
+    decode_sync(top, draft.rest.ha, draft.rest.sync);
+    decode_path(top, "hash_key_file", draft.rest.hash_key_file);
     decode_prefixes(top, draft.rest.encap_source_prefix);
     return draft;
 }

@@ -162,6 +162,16 @@ void diff_dpdk(Lines& lines, const Dpdk& before, const Dpdk& after) {
     add_change(lines, "[dpdk] ports", ports(before), ports(after));
 }
 
+void diff_sync(Lines& lines, const Sync& before, const Sync& after) {
+    add_change(lines, "[sync]", before.on ? "on" : "off", after.on ? "on" : "off");
+    add_change(lines, "[sync] key_file", before.key_file.string(), after.key_file.string());
+    add_change(lines, "[sync] port", std::to_string(before.port), std::to_string(after.port));
+    add_change(lines, "[sync] interval", text_of(before.interval), text_of(after.interval));
+    add_change(lines, "[sync] rate_mbit", std::to_string(before.rate_mbit), std::to_string(after.rate_mbit));
+    add_change(lines, "[sync] sync_wait", text_of(before.wait), text_of(after.wait));
+    add_change(lines, "[sync] full_interval", text_of(before.full_interval), text_of(after.full_interval));
+}
+
 }  // namespace
 
 std::vector<std::string> diff_settings(const Config& before, const Config& after) {
@@ -170,6 +180,7 @@ std::vector<std::string> diff_settings(const Config& before, const Config& after
     diff_limits(lines, before.limits, after.limits);
     add_change(lines, "[ha] announce", text_of(before.ha), text_of(after.ha));
     diff_ha(lines, before, after);
+    diff_sync(lines, before.sync, after.sync);
     diff_dpdk(lines, before.dpdk, after.dpdk);
     add_change(lines, "[metrics]", endpoint_of(before.metrics), endpoint_of(after.metrics));
     add_change(lines, "[log] level", std::string(text_of(before.log.level)), std::string(text_of(after.log.level)));

@@ -117,12 +117,15 @@ struct Draft {
     LimitsDraft limits;
     HaDraft ha;
     std::vector<DpdkPortDraft> dpdk_ports;
-    Config rest;  // ha, dpdk, log, metrics, hash_key_file, encap_source_prefix
+    Config rest;  // ha, sync, dpdk, log, metrics, hash_key_file, encap_source_prefix
 };
 
 // A table such as [limits]; null, and reported, if it is something else.
 const Value* section(const TableReader& top, std::string_view key);
+// The path of a file.
+void decode_path(const TableReader& reader, std::string_view key, std::filesystem::path& file);
 void decode_ha(const TableReader& top, Ha& ha, HaDraft& draft);
+void decode_sync(const TableReader& top, const Ha& ha, Sync& sync);  // after [ha]
 void decode_dpdk(const TableReader& top, Dpdk& dpdk, std::vector<DpdkPortDraft>& ports);
 // [[dpdk.port]] against the nodes.
 void complete_dpdk(Draft& draft, Report& report);

@@ -554,6 +554,44 @@ TEST(Config, DifferencesOfGroupsAreSaid) {
                   "HA group fourth added", "HA group default removed", "HA group third removed"}));
 }
 
+// ---- state sync ----
+
+constexpr auto kExternal = "[ha]\nmode = \"external\"\n";
+
+TEST(Config, SyncIsOnWhereTheFileHasIt) {
+    EXPECT_EQ(parse(std::string(kMinimal) + kExternal).sync, Sync{});
+    const auto sync = parse(std::string(kMinimal) + kExternal + "[sync]\n").sync;
+    EXPECT_TRUE(sync.on);
+    EXPECT_EQ(sync.key_file, "/etc/fairlead/sync.key");
+    EXPECT_EQ(sync.port, 9437);
+    EXPECT_EQ(sync.interval, Milliseconds(20));
+    EXPECT_EQ(sync.rate_mbit, 100U);
+    EXPECT_EQ(sync.wait, Milliseconds(10'000));
+    EXPECT_EQ(sync.full_interval, Milliseconds(300'000));
+}
+
+TEST(Config, SyncIsReadWholeWhereverItStands) {
+    constexpr auto kSync =
+        "[sync]\nkey_file = \"/k\"\nport = 65535\ninterval = \"5ms\"\nrate_mbit = 100000\n"
+        "sync_wait = \"0s\"\nfull_interval = \"24h\"\n";
+    const Sync expected{true, "/k", 65'535, Milliseconds(5), 100'000, Milliseconds(0), std::chrono::hours(24)};
+    EXPECT_EQ(parse(std::string(kMinimal) + kExternal + kSync).sync, expected);
+    EXPECT_EQ(parse(std::string(kMinimal) + kSync + kExternal).sync, expected);
+    // Without hellos their default port is free.
+    EXPECT_EQ(parse(std::string(kMinimal) + kExternal + "hello_port = 0\n[sync]\nport = 9436\n").sync.port, 9436);
+}
+
+TEST(DiffSettings, NamesEachKeyOfSync) {
+    const auto before = parse(std::string(kMinimal) + kExternal);
+    auto after = before;
+    after.sync = {true, "/k", 9500, Milliseconds(50), 1000, Milliseconds(0), Milliseconds(60'000)};
+    EXPECT_EQ(diff_settings(before, after),
+              (std::vector<std::string>{"[sync] off -> on", "[sync] key_file /etc/fairlead/sync.key -> /k",
+                                        "[sync] port 9437 -> 9500", "[sync] interval 20ms -> 50ms",
+                                        "[sync] rate_mbit 100 -> 1000", "[sync] sync_wait 10000ms -> 0ms",
+                                        "[sync] full_interval 300000ms -> 60000ms"}));
+}
+
 // ---- which node ----
 
 Config nodes(std::initializer_list<const char*> names) {
