@@ -18,6 +18,7 @@
 #include "ctl/lbd/hello_service.h"
 #include "ctl/lbd/log.h"
 #include "ctl/lbd/silent_hosts.h"
+#include "ctl/lbd/sync_service.h"
 #include "ctl/plan/shared_digest.h"
 #include "dataplane/tables/grace.h"
 #include "dataplane/tables/snapshot.h"
@@ -63,6 +64,7 @@ struct Controller::Io {
     boost::asio::steady_timer tracking;
     bool stepping = false;  // `step` waits
     bool saving = false;    // the state, at the end of this turn
+    bool syncing = false;   // what is told, likewise
     std::unique_ptr<net::NextHopTracker> tracker;
     std::unique_ptr<SilentHosts> silent;
 };
@@ -98,7 +100,8 @@ Result<void> Controller::start() {
     network_ = std::move(*network);
     announcer_.emplace(*network_);
     for (const auto& address : network_->model().addresses()) local_addresses_.insert(address.address);
-    for (const auto step : {&Controller::set_ports, &Controller::write_identity, &Controller::start_ha}) {
+    for (const auto step :
+         {&Controller::set_ports, &Controller::write_identity, &Controller::start_ha, &Controller::start_sync}) {
         if (auto done = (this->*step)(); !done) return done;
     }
     load_state();
@@ -387,7 +390,7 @@ const HelloService& Controller::hello() const { return asio_->hello; }
 void Controller::follow_hello() {
     if (!ha_ || ha_->groups().empty() || config_.ha.hello_port == 0) return asio_->hello.close();
     const auto& socket = ha_->groups().front().socket;
-    asio_->hello.follow({socket.interface, socket.ifindex, socket.source, config_.ha.hello_port});
+    asio_->hello.follow({socket.interface, socket.ifindex, socket.source, config_.ha.hello_port, ha::kHelloBytes});
     ha::Hello own{false, FL_ABI, tables_->meta().hash_key_id, shared_digest_, node_.name, {}};
     ha::HelloScope scope{socket.source, socket.peers, peer_addresses()};
     for (const auto& group : ha_->status()) {
@@ -397,7 +400,7 @@ void Controller::follow_hello() {
     asio_->hello.speak(std::move(own), std::move(scope));
 }
 
-// A node that came back takes no mastership before all its checks have spoken.
+// A node that came back takes no mastership before all its checks have spoken, and it knows what the active one knows.
 void Controller::track_ha() {
     if (!ha_) return;
     HaCondition node;
@@ -409,7 +412,7 @@ void Controller::track_ha() {
     ha_->track(config_.ha, [&](const ha::HaGroup& group) {
         return HaCondition{node.interfaces_up, node.attached, has_eligible_backend(group)};
     });
-    if (ha_->ready() || !published_ || !monitor_->all_reported()) return;
+    if (ha_->ready() || !published_ || !monitor_->all_reported() || (sync_ && !sync_->wait_over())) return;
     ha_->set_ready();
     follow_hello();  // whoever hands over waits for that
 }
@@ -441,16 +444,18 @@ std::vector<std::string> Controller::log_role() {
 
 // VIPs whose connections other nodes have: of groups whose active node is another, one that is heard or that another
 // program knows of (a node that has just been started, and hears nobody, may be the one that has them); and, where several
-// nodes announce, those that this one withdrew for want of a backend and does not announce again yet.
-std::set<IpAddress> Controller::vips_of_others() const {
+// nodes announce, those that this one withdrew for want of a backend and does not announce again yet. `node`: those of one
+// node alone.
+std::set<IpAddress> Controller::vips_of_others(const std::optional<IpAddress>& node) const {
     std::set<IpAddress> elsewhere;
-    if (announcer_->on() && shares_vips(config_)) elsewhere = settling_.returning();
+    if (!node && announcer_->on() && shares_vips(config_)) elsewhere = settling_.returning();
     if (!ha_) return elsewhere;
     const auto now = std::chrono::steady_clock::now();
     const auto statuses = ha_->status();
     for (std::size_t i = 0; i < statuses.size(); ++i) {
         const auto& peer = statuses[i].peer;
         const bool heard = peer && now - peer->at < 3 * std::chrono::milliseconds(peer->interval);
+        if (node && heard && peer->address != *node) continue;
         const auto until = tables::load_word(tables_->roles()[statuses[i].vrid].active_until_ns);
         if (ha::role_word(now) >= until && (heard || statuses[i].external))
             elsewhere.insert(ha_->groups()[i].vips.begin(), ha_->groups()[i].vips.end());
@@ -459,8 +464,8 @@ std::set<IpAddress> Controller::vips_of_others() const {
 }
 
 // Those that are used by such VIPs alone.
-std::set<std::uint32_t> Controller::pools_of_others() const {
-    const auto elsewhere = vips_of_others();
+std::set<std::uint32_t> Controller::pools_of_others(const std::optional<IpAddress>& node) const {
+    const auto elsewhere = vips_of_others(node);
     if (elsewhere.empty()) return {};
     std::set<std::string_view> theirs, ours;
     for (const auto& service : plan_.desired.services)
@@ -471,9 +476,26 @@ std::set<std::uint32_t> Controller::pools_of_others() const {
     return pools;
 }
 
+// Slots of pools that others are active for go by what these tell, or else by no previous owner.
 void Controller::follow_idle() {
     if (!published_) return;
     if (auto set = transitions_->set_idle(pools_of_others()); !set) spdlog::error("{}", set.error().message);
+    if (!sync_) return;
+    const auto before = pools_of_others();
+    release_followed(before);
+    sync_->set_standby([this](const IpAddress& node) { return pools_of_others(node); });
+    following_ = sync_->followed();
+    if (auto set = transitions_->set_following(following_); !set) spdlog::error("{}", set.error().message);
+    sync_soon();
+}
+
+// Once for all that happens in this turn of the loop.
+void Controller::sync_soon() {
+    if (!sync_ || std::exchange(asio_->syncing, true)) return;
+    boost::asio::post(io_, [this] {
+        asio_->syncing = false;
+        follow_sync();
+    });
 }
 
 // ---- Routes that announce VIPs ----
@@ -588,7 +610,17 @@ plan::PoolHealth Controller::look(const config::Pool& pool) {
         return hop && hop->reach == net::Reach::kFailed && hop->via == backend.address;
     };
     vitals_.turns_done(transitions_->turns_done());
-    return vitals_.look(pool, pool_health(pool, *monitor_), std::chrono::steady_clock::now(), gone);
+    auto checks = pool_health(pool, *monitor_);
+    // The active node's checks are what counts, while it is heard: two views would pull the tables apart.
+    const auto* view = sync_ ? sync_->view(pool.name) : nullptr;
+    if (view)
+        for (const auto& [name, health] : view->health) checks[name] = health;
+    auto health =
+        vitals_.look(pool, std::move(checks), std::chrono::steady_clock::now(), view ? plan::Vitals::IsGone{} : gone);
+    if (view)
+        for (const auto& [name, seen] : view->health) health[name] = seen;
+    looked_[pool.name] = health;
+    return health;
 }
 
 plan::HealthView Controller::health_view() {
@@ -612,6 +644,8 @@ Result<void> Controller::apply(plan::Plan next) {
             static_cast<std::size_t>(std::ranges::count(decision.backends, true, &plan::BackendDecision::leaving));
     }
     for (std::size_t i = 0; i < config_.pools.size(); ++i) remember_tier(i);
+    if (sync_) sync_->tables_changed();
+    sync_soon();
     schedule_step();
     return {};
 }
@@ -945,6 +979,7 @@ void Controller::update_pool(std::size_t position) {
     const bool routes = (present.in_use > 0) != (decision.in_use > 0);
     present = std::move(decision);
     remember_tier(position);
+    sync_soon();
     track_ha();
     if (routes) follow_routes();
 }
@@ -1013,6 +1048,7 @@ void Controller::tick() {
     if (ha_) log_role();  // a split is no change of role
     check_routes(programs_changed);
     follow_hello();
+    sync_soon();
     schedule_step();
     asio_->tick.expires_after(kTick);
     asio_->tick.async_wait([this](const boost::system::error_code& error) {
@@ -1022,7 +1058,8 @@ void Controller::tick() {
 
 void Controller::stop() {
     if (ha_) {
-        ha_->stop();  // first: the other node waits for it
+        if (sync_) sync_->flush();
+        ha_->stop();  // the other node waits for it
         asio_->ha.cancel();
         asio_->hello.close();
     }
@@ -1067,6 +1104,7 @@ Controller::ChangeResult Controller::override_changed(const std::string& pool) {
 Controller::ChangeResult Controller::set_drained(const std::string& pool, const std::string& backend, bool drained) {
     auto found = find_backend(pool, backend);
     if (!found) return tl::unexpected(found.error());
+    if (auto own = check_not_followed(found->first); !own) return tl::unexpected(own.error());
     state_.overrides[found->first][found->second].drained = drained;
     return override_changed(found->first);
 }
@@ -1076,6 +1114,7 @@ Controller::ChangeResult Controller::set_weight(const std::string& pool, const s
     auto found = find_backend(pool, backend);
     if (!found) return tl::unexpected(found.error());
     if (weight && *weight > 65535) return fail("weight " + std::to_string(*weight) + ": expected 0 to 65535", EINVAL);
+    if (auto own = check_not_followed(found->first); !own) return tl::unexpected(own.error());
     auto& override = state_.overrides[found->first][found->second];
     override.weight = weight;
     for (const auto& backend : config_.find_pool(found->first)->backends)
@@ -1089,6 +1128,7 @@ Controller::ChangeResult Controller::fail_back(const std::string& pool) {
     for (std::size_t i = 0; i < config_.pools.size(); ++i) {
         if (!pool.empty() && config_.pools[i].name != pool) continue;
         found = true;
+        if (auto own = check_not_followed(config_.pools[i].name); !own) return tl::unexpected(own.error());
         const auto before = plan_.decisions[i];
         state_.tiers.erase(config_.pools[i].name);
         update_pool(i);
@@ -1114,6 +1154,7 @@ Controller::ChangeResult Controller::fail_over(const std::string& group, const s
     if (!ha_) return fail("there is no [ha] in the config", EINVAL);
     if (!to.empty())
         if (auto checked = check_takeover(group, to); !checked) return tl::unexpected(checked.error());
+    if (sync_) sync_->flush();
     if (auto done = ha_->give_up(group); !done) return tl::unexpected(done.error());
     return log_role();
 }
@@ -1262,6 +1303,9 @@ ReloadResult Controller::reload(Leavers leavers) {
     if (auto lines = reload_refusals(*loaded.config); !lines.empty())
         return refuse("needs a restart", std::move(lines));
 
+    if (loaded.config->sync.on)
+        if (auto key = sync::load_key(loaded.config->sync.key_file); !key) return refuse(key.error().message, {});
+
     const auto digest = plan::shared_digest(*loaded.config);
     if (published_) {
         const auto snapshot = tables::take_snapshot(*tables_);
@@ -1295,6 +1339,7 @@ ReloadResult Controller::reload(Leavers leavers) {
     shared_digest_ = digest;
     reload_error_.reset();
     set_log_level(config_.log.level);
+    if (auto started = start_sync(); !started) spdlog::error("{}", started.error().message);
     vitals_.keep_only([this](const std::string& pool) { return config_.find_pool(pool) != nullptr; });
     want_destinations();
     update_peers();

@@ -41,6 +41,8 @@ namespace fairlead {
 
 class EngineProcess;
 class HelloService;
+class SyncService;
+struct ToldPool;
 
 struct ControllerOptions {
     std::filesystem::path config_file;
@@ -137,7 +139,8 @@ class Controller {
     const std::vector<xdp::Attachment>& attachments() const { return engines_->attachments(); }
     const HaService* ha() const { return ha_.get(); }  // null without HA
     const RouteAnnouncer& announcer() const { return *announcer_; }
-    const HelloService& hello() const;  // says nothing without HA
+    const HelloService& hello() const;                       // says nothing without HA
+    const SyncService* sync() const { return sync_.get(); }  // null without [sync]
 
   private:
     Controller(boost::asio::io_context& io, ControllerOptions options, config::Config config);
@@ -167,9 +170,19 @@ class Controller {
     Result<void> check_takeover(const std::string& group, const std::string& to) const;
     void wait_for_ha();
     std::vector<std::string> log_role();
-    std::set<IpAddress> vips_of_others() const;
-    std::set<std::uint32_t> pools_of_others() const;
+    std::set<IpAddress> vips_of_others(const std::optional<IpAddress>& node) const;
+    std::set<std::uint32_t> pools_of_others(const std::optional<IpAddress>& node = {}) const;
     void follow_idle();
+
+    Result<void> start_sync();
+    void follow_sync();
+    void sync_soon();
+    void sync_changed();
+    std::map<std::uint32_t, ToldPool> pools_to_tell() const;
+    ToldPool pool_to_tell(std::size_t position, std::uint32_t id) const;
+    void take_view(std::size_t position);
+    void release_followed(const std::set<std::uint32_t>& following);
+    Result<void> check_not_followed(const std::string& pool) const;
 
     void own_routes();
     bool look_at_programs();
@@ -245,6 +258,8 @@ class Controller {
     std::optional<Engines> engines_;
     std::unique_ptr<EngineProcess> engine_process_;  // null: somebody else sees to lb-dpdk
     std::unique_ptr<HaService> ha_;
+    std::unique_ptr<SyncService> sync_;
+    std::set<std::uint32_t> following_;  // pools, as transitions_ has it
     std::optional<RouteAnnouncer> announcer_;
     plan::Settling settling_;
     bool attached_ = false;        // the program is on every interface, as last looked
@@ -252,7 +267,8 @@ class Controller {
 
     plan::Plan plan_;
     plan::Vitals vitals_;
-    RunTimeState state_;  // as it stands in its file
+    plan::HealthView looked_;  // what look() last said
+    RunTimeState state_;       // as it stands in its file
     int steps_since_release_ = 0;
     std::size_t leavers_ = 0;          // backends of config_ that are leaving
     std::uint64_t shared_digest_ = 0;  // of the file

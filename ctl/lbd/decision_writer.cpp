@@ -95,6 +95,11 @@ void DecisionWriter::update(const plan::PoolDecision& decision) {
     write_slots(decision, *pool, states_changed);
 }
 
+void DecisionWriter::update_anew(const plan::PoolDecision& decision) {
+    if (const auto pool = writer_.find_pool(decision.pool)) written_.erase(*pool);
+    update(decision);
+}
+
 // Owners are compared by name, since a backend that is yet to come has no index.
 std::uint32_t DecisionWriter::slots_moved(const plan::PoolDecision& decision, std::uint32_t slots) const {
     const auto pool = writer_.find_pool(decision.pool);

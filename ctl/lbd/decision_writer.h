@@ -37,6 +37,9 @@ class DecisionWriter {
     // After a verdict or an override. Backends' words first: by them the slots' transitions go.
     void update(const plan::PoolDecision& decision);
 
+    // The same where others have written the slots meanwhile.
+    void update_anew(const plan::PoolDecision& decision);
+
     // What update() of such a decision would make of a pool's slots: of how many another backend would be the owner. 0
     // for a pool that is not there yet. `slots`: as many as the pool is to have.
     std::uint32_t slots_moved(const plan::PoolDecision& decision, std::uint32_t slots) const;

@@ -11,10 +11,10 @@ namespace {
 constexpr int kHellosAtOnce = 32;
 }  // namespace
 
-void HelloService::follow(const ha::HelloSocketOptions& options) {
+void HelloService::follow(const ha::PeerSocketOptions& options) {
     if (options_ == options) return;
     close();
-    auto opened = ha::HelloSocket::open(options);
+    auto opened = ha::PeerSocket::open(options);
     const auto error = opened ? std::string() : opened.error().message;
     if (error != std::exchange(told_error_, error) && !error.empty())
         spdlog::warn("no hellos to other nodes: {}", error);

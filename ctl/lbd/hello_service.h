@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "ctl/ha/hello_book.h"
-#include "ctl/ha/hello_socket.h"
+#include "ctl/ha/peer_socket.h"
 
 namespace fairlead {
 
@@ -23,7 +23,7 @@ class HelloService {
     HelloService& operator=(const HelloService&) = delete;
 
     // Opens the socket, or another where something of it changed. What hinders it is logged, once; the next call tries again.
-    void follow(const ha::HelloSocketOptions& options);
+    void follow(const ha::PeerSocketOptions& options);
     void close();
 
     // Once each ha::kHelloInterval, and when something changed: what this node is now, to whom it concerns.
@@ -39,8 +39,8 @@ class HelloService {
     void log_differences();
 
     boost::asio::posix::stream_descriptor readable_;
-    std::optional<ha::HelloSocket> socket_;
-    std::optional<ha::HelloSocketOptions> options_;  // of socket_
+    std::optional<ha::PeerSocket> socket_;
+    std::optional<ha::PeerSocketOptions> options_;  // of socket_
     ha::HelloBook book_;
     ha::Hello own_;
     std::string told_;        // the last line about differences

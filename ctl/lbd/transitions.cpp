@@ -46,11 +46,43 @@ plan::SlotsView Transitions::view_of(std::uint32_t id, Pool& pool) {
 
 Result<void> Transitions::set_idle(const std::set<std::uint32_t>& pools) {
     const auto before = std::exchange(idle_, pools);
-    for (const auto id : pools) {
+    std::erase_if(idle_, [this](const auto id) { return following(id); });
+    for (const auto id : idle_) {
         if (before.contains(id)) continue;
         if (auto forgot = retarget(id); !forgot) return forgot;
     }
     return {};
+}
+
+Result<void> Transitions::set_following(const std::set<std::uint32_t>& pools) {
+    const auto before = std::exchange(following_, {});
+    for (const auto id : pools) {
+        if (writer_.slot_count(id) == 0) continue;
+        const auto known = before.find(id);
+        following_.emplace(id, known != before.end() ? known->second : tables::monotonic_ns());
+        idle_.erase(id);
+        pools_.erase(id);
+    }
+    hold_pins();
+    Result<void> result;
+    for (const auto& [id, since] : before) {
+        if (following(id) || writer_.slot_count(id) == 0) continue;
+        if (auto adopted = retarget(id); !adopted) result = adopted;  // and what it missed meanwhile: who is dead
+    }
+    return result;
+}
+
+void Transitions::hold_pins() {
+    std::set<std::uint32_t> pools;
+    for (const auto& [id, since] : following_) pools.insert(id);
+    scan_.hold(pools);
+}
+
+bool Transitions::following(std::uint32_t pool) const { return following_.contains(pool); }
+
+Result<void> Transitions::put_slots(std::uint32_t id, std::span<const tables::SlotChange> changes) {
+    if (!following(id)) return fail("pool " + std::to_string(id) + " follows no other node's", EINVAL);
+    return writer_.change_slots(id, changes, plan::stamp_of(tables::monotonic_ns()));
 }
 
 Transitions::Pool& Transitions::adopt(std::uint32_t id) {
@@ -70,8 +102,10 @@ void Transitions::follow_tables() {
     const auto records = writer_.tables().pools();
     std::erase_if(pools_, [&](const auto& entry) { return writer_.slot_count(entry.first) == 0; });
     released_.clear();  // who still leaves is asked for again
+    std::erase_if(following_, [&](const auto& entry) { return writer_.slot_count(entry.first) == 0; });
+    hold_pins();
     for (std::uint32_t id = 1; id < records.size(); ++id)
-        if (writer_.slot_count(id) > 0) adopt(id);
+        if (writer_.slot_count(id) > 0 && !following(id)) adopt(id);
     request_graces();
 }
 
@@ -82,6 +116,7 @@ Result<void> Transitions::store(std::uint32_t id, const plan::TransitionClock& c
 }
 
 Result<void> Transitions::retarget(std::uint32_t id, std::span<const std::uint16_t> owners) {
+    if (following(id)) return {};
     if (settle_at_once_) {
         const auto stored = writer_.set_slots(id, owners);
         return stored ? Result<void>{} : tl::unexpected(stored.error());
@@ -147,7 +182,7 @@ void Transitions::step() {
 
 bool Transitions::busy() const {
     return in_transition() > 0 || scan_.done() == 0 || scan_.begun() != scan_.done() || scan_.counts().used() > 0 ||
-           !released_.empty() || drawn_ > graces_.turns().done;
+           scan_.holds() || !released_.empty() || drawn_ > graces_.turns().done;
 }
 
 std::uint64_t Transitions::draw_ticket() {
@@ -201,7 +236,23 @@ Transitions::Uses Transitions::uses(std::uint32_t pool, std::uint16_t backend) {
     return uses;
 }
 
+// What the other node's slots wait for there, as far as their words say.
+Transitions::PoolView Transitions::view_of_words(std::uint32_t id) const {
+    using enum plan::SlotPhase;
+    PoolView view;
+    for (const auto word : writer_.slots_of(id).words) {
+        const bool settled = !(word & FL_SLOT_LOOKUP);
+        const bool differs = FL_SLOT_OWNER(word) != FL_SLOT_PREVIOUS(word);
+        ++view.slots;
+        view.in_transition += settled ? 0 : 1;
+        ++view.phases[static_cast<std::size_t>(settled ? kSettled : differs ? kConnections : kPins)];
+    }
+    if (view.in_transition > 0) view.oldest_ns = following_.at(id);
+    return view;
+}
+
 Transitions::PoolView Transitions::view(std::uint32_t id) const {
+    if (following(id)) return view_of_words(id);
     const auto found = pools_.find(id);
     if (found == pools_.end()) return {};
     const auto& [base, slots, transitions, dead] = found->second;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -25,7 +26,7 @@ class Transitions {
         std::uint32_t slots = 0;
         std::uint32_t in_transition = 0;
         std::array<std::uint32_t, plan::kSlotPhases> phases{};
-        std::uint64_t oldest_ns = 0;  // CLOCK_MONOTONIC; 0: none is in transition
+        std::uint64_t oldest_ns = 0;  // CLOCK_MONOTONIC; 0: none is in transition. Of a pool that follows: since then
     };
 
     // `writer` must outlive it; `grace` is for a thread of this object's own. `settle_at_once`: a negative control, in which
@@ -38,12 +39,14 @@ class Transitions {
 
     // Pools whose connections another node has. Those were begun at the owners that it had, which settled slots of equal
     // views have too; what slots here were on their way from is of no use to them. So previous owners are forgotten at
-    // once, while pins are followed as ever. Error: of TableWriter.
+    // once, while pins are followed as ever. Of a pool that follows another node's nothing is forgotten, and it is not idle
+    // when it follows no more, before the next call says so. Error: of TableWriter.
     Result<void> set_idle(const std::set<std::uint32_t>& pools);
 
-    // Pools whose slots and pins follow another node's (state sync). Their slots are change_slots()'s alone: retarget() and
-    // step() leave them; their pins do not age. One that follows no more goes on as a new controller would find it, its
-    // times begin anew, and its pins are young. Error: of TableWriter.
+    // Pools whose slots and pins follow another node's (state sync). Their slots are put_slots()'s alone: retarget() succeeds
+    // and, as step(), leaves them; their pins do not age. One that follows no more goes on as a new controller would find
+    // it, its times begin anew, and its pins are young; its owners are the other node's until retarget() says others.
+    // What is not there is ignored. Error: of TableWriter.
     Result<void> set_following(const std::set<std::uint32_t>& pools);
     bool following(std::uint32_t pool) const;
     // Words as another node has them, translated. EINVAL: the pool does not follow.
@@ -97,6 +100,8 @@ class Transitions {
     plan::TransitionTimes times(std::uint32_t pool) const;
     plan::SlotsView view_of(std::uint32_t id, Pool& pool);
     Pool& adopt(std::uint32_t id);
+    void hold_pins();
+    PoolView view_of_words(std::uint32_t id) const;
     bool follow_pins(Released& released, std::uint64_t pins);
     Result<void> store(std::uint32_t id, const plan::TransitionClock& clock);
     void advance(const plan::TransitionClock& clock);
@@ -109,8 +114,9 @@ class Transitions {
     std::unordered_map<std::uint64_t, Released> released_;  // by pool id and local index
     std::vector<tables::SlotChange> changes_;               // of one call, kept for its room
     std::set<std::uint32_t> idle_;
-    std::uint32_t next_pool_ = 0;  // where the last step ended
-    std::uint64_t drawn_ = 0;      // the latest ticket
+    std::map<std::uint32_t, std::uint64_t> following_;  // since when, ns; none of them is in pools_, or idle_
+    std::uint32_t next_pool_ = 0;                       // where the last step ended
+    std::uint64_t drawn_ = 0;                           // the latest ticket
     bool settle_at_once_;
 };
 

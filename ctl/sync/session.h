@@ -35,11 +35,13 @@ struct Key {
     std::array<std::uint8_t, 32> bytes{};
 };
 
+inline constexpr std::uint32_t kSteering = 1;  // goes up when the meaning of pins or slots changes
+
 // What the nodes must have alike for bucket numbers and signatures of pins to mean the same on both.
 struct Common {
-    std::uint32_t steering = 1;  // goes up when the meaning of pins, slots or records changes (kSteering)
-    std::uint32_t key_id = 0;    // fl_meta.hash_key_id
-    std::uint32_t pins = 0;      // size of the table
+    std::uint32_t steering = kSteering;
+    std::uint32_t key_id = 0;  // fl_meta.hash_key_id
+    std::uint32_t pins = 0;    // size of the table
     bool operator==(const Common&) const = default;
 };
 

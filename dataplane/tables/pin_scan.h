@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <set>
 #include <vector>
 
 #include "dataplane/tables/tables.h"
@@ -31,6 +32,13 @@ class PinScan {
     // minutes.
     void run(std::uint32_t buckets, std::uint64_t now_ns);
 
+    // Pools, by id, whose pins do not age: instead of being taken away they are given the present time, but for void ones,
+    // and for those on probation, which nobody but this node's engines makes and a flood would fill the table with. A pool
+    // that is held no more keeps that until the next scan to begin is done: so no pin of it is found expired for the time
+    // that it was held.
+    void hold(const std::set<std::uint32_t>& pools);
+    bool holds() const;  // any, those that are held no more but keep it yet among them
+
     // Complete scans begun and ended since this object was made; differ by one in the middle of a scan.
     std::uint64_t begun() const { return begun_; }
     std::uint64_t done() const { return done_; }
@@ -42,12 +50,15 @@ class PinScan {
 
   private:
     void look_at(fl_engine& engine, fl_pin_bucket& bucket, std::uint32_t now);
+    bool is_held(std::uint64_t word) const;
     void begin();
 
     Tables& tables_;
     PinCounts complete_, present_;
     std::uint64_t begun_ = 0, done_ = 0;
     std::uint32_t next_ = 0;
+    std::vector<std::uint64_t>
+        held_through_;  // by pool id: the last scan to hold its pins in, counted as begun_; 0: none
 };
 
 }  // namespace fairlead::tables

@@ -3,6 +3,7 @@
 // what the tests of pins and of transitions share. Words are written as a controller would write them.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -21,6 +22,7 @@ struct MovingPoolShape {
     std::uint32_t slots = 16;
     std::uint32_t pins = 1024;
     std::uint32_t idle_timeout_s = 3600;
+    bool reversed = false;  // behind another pool, its backends the other way round: the same under other indexes
 };
 
 // Of one connection, built once. What the core only decides about, it does not change.
@@ -62,10 +64,13 @@ class MovingPool {
     }
 
     tables::Tables& tables() { return *tables_; }
+    tables::TableWriter& writer() { return *writer_; }
+    std::uint32_t id() const { return pool_; }
 
     void set_state(std::uint16_t backend, fl_backend_state state) {
         check(writer_->set_backend_state(pool_, backend, state, 1500, hop_));
     }
+    std::uint32_t id() const { return pool_; }
     std::uint32_t global_index(std::uint16_t backend) const { return writer_->global_index(pool_, backend); }
 
     std::uint32_t& word(std::uint32_t slot) {
@@ -101,7 +106,7 @@ class MovingPool {
 
   private:
     static fl_limits limits(const MovingPoolShape& shape) {
-        return tables::limits_for({8, 8, 8, shape.backends, shape.slots, shape.pins}, 1);
+        return tables::limits_for({8, 8, 8, shape.backends + 1U, 2 * shape.slots, shape.pins}, 1);
     }
     static void check(const Result<void>& result) {
         if (!result) throw std::runtime_error(result.error().message);
@@ -119,6 +124,10 @@ class MovingPool {
         for (std::uint16_t backend = 0; backend < shape.backends; ++backend)
             pool.backends.push_back({.name = "b" + std::to_string(backend),
                                      .address = IpAddress::parse("203.0.113." + std::to_string(backend + 1)).value()});
+        if (shape.reversed) {
+            std::reverse(pool.backends.begin(), pool.backends.end());
+            desired.pools.push_back({.name = "other", .slots = 16, .backends = {pool.backends.front()}});
+        }
         desired.pools.push_back(pool);
         for (const std::uint8_t protocol : {6, 17})
             desired.services.push_back({"web" + std::to_string(protocol), vip, kPort, protocol, "web"});

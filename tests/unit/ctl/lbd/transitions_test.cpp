@@ -33,6 +33,13 @@ class TransitionsTest : public testing::Test {
     void retarget(std::uint16_t owner) {
         EXPECT_TRUE(transitions_->retarget(pool_, std::vector<std::uint16_t>(kSlots, owner)));
     }
+    void follow() { ASSERT_TRUE(transitions_->set_following({pool_})); }
+    // As the node does that is followed, into all slots.
+    void put(std::uint32_t word_of_all) {
+        std::vector<tables::SlotChange> changes;
+        for (std::uint32_t slot = 0; slot < kSlots; ++slot) changes.push_back({slot, word_of_all});
+        ASSERT_TRUE(transitions_->put_slots(pool_, changes));
+    }
     std::uint32_t word(std::uint32_t slot = 0) const { return writer_->slots_of(pool_).words[slot]; }
     std::uint32_t in_transition() const { return transitions_->view(pool_).in_transition; }
 
@@ -141,6 +148,111 @@ TEST_F(TransitionsTest, ABackendIsInUseWhileAPinNamesIt) {
     }));
     place = 0;
     EXPECT_TRUE(step_until([&] { return transitions_->uses(pool_, 2).none; }));
+}
+
+TEST_F(TransitionsTest, WordsOfAnotherNodeAreStoredForAPoolThatFollowsAlone) {
+    EXPECT_FALSE(transitions_->following(pool_));
+    const auto refused = transitions_->put_slots(pool_, std::vector<tables::SlotChange>{{0, FL_SLOT_SETTLED(2)}});
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, EINVAL);
+    EXPECT_EQ(word(), FL_SLOT_SETTLED(0));
+    follow();
+    EXPECT_TRUE(transitions_->following(pool_));
+    put(FL_SLOT_WORD(2, 1, 1, 1));
+    EXPECT_EQ(word(3), FL_SLOT_WORD(2, 1, 1, 1));
+    EXPECT_FALSE(transitions_->put_slots(pool_, std::vector<tables::SlotChange>{{0, FL_SLOT_SETTLED(9)}}));
+    EXPECT_FALSE(transitions_->put_slots(pool_, std::vector<tables::SlotChange>{{kSlots, FL_SLOT_SETTLED(1)}}));
+}
+
+TEST_F(TransitionsTest, TheSlotsOfAPoolThatFollowsAreTheOtherNodes) {
+    retarget(1);  // half way when it begins to follow
+    follow();
+    const auto moving = FL_SLOT_WORD(2, 0, 1, 1);
+    put(moving);
+    retarget(3);
+    set_state(0, FL_BACKEND_DEAD);
+    ASSERT_TRUE(transitions_->retarget(pool_));
+    ASSERT_TRUE(transitions_->set_idle({pool_}));
+    transitions_->follow_tables();
+    const auto scans = transitions_->scan().done(), turns = transitions_->draw_ticket();
+    ASSERT_TRUE(
+        step_until([&] { return transitions_->scan().done() > scans + 2 && transitions_->turns_done() >= turns; }));
+    for (std::uint32_t slot = 0; slot < kSlots; ++slot) ASSERT_EQ(word(slot), moving);
+    const auto view = transitions_->view(pool_);
+    EXPECT_EQ(view.slots, kSlots);
+    EXPECT_EQ(view.in_transition, kSlots);
+    EXPECT_EQ(view.phases[static_cast<std::size_t>(plan::SlotPhase::kConnections)], kSlots);
+    EXPECT_NE(view.oldest_ns, 0U);
+}
+
+TEST_F(TransitionsTest, WhatFollowsNoMoreGoesOnAsAfterARestart) {
+    follow();
+    put(FL_SLOT_WORD(2, 1, 1, 0));
+    ASSERT_TRUE(transitions_->set_following({}));
+    EXPECT_FALSE(transitions_->following(pool_));
+    EXPECT_EQ(word(), FL_SLOT_WORD(2, 1, 1, 0)) << "its previous owner stays";
+    EXPECT_EQ(in_transition(), kSlots);
+    EXPECT_EQ(transitions_->view(pool_).phases[static_cast<std::size_t>(plan::SlotPhase::kSeen)], kSlots);
+    const auto began = plan::stamp_of(tables::monotonic_ns());
+    ASSERT_TRUE(step_until([&] { return writer_->slots_of(pool_).stamps[0].previous_used >= began; }))
+        << "its times begin anew";
+    retarget(3);
+    EXPECT_EQ(word(), FL_SLOT_WORD(3, 1, 1, 0)) << "and owners are this node's again";
+    EXPECT_FALSE(transitions_->put_slots(pool_, std::vector<tables::SlotChange>{{0, FL_SLOT_SETTLED(2)}}));
+}
+
+TEST_F(TransitionsTest, WhoDiedWhileItFollowedIsForgottenWhenItFollowsNoMore) {
+    follow();
+    put(FL_SLOT_WORD(2, 1, 1, 0));
+    set_state(1, FL_BACKEND_DEAD);
+    ASSERT_TRUE(transitions_->retarget(pool_));
+    ASSERT_EQ(word(), FL_SLOT_WORD(2, 1, 1, 0));
+    ASSERT_TRUE(transitions_->set_following({}));
+    EXPECT_EQ(word(), FL_SLOT_WORD(2, 2, 1, 1));
+}
+
+TEST_F(TransitionsTest, APoolThatFollowsIsNotIdleAndForgetsNoPreviousOwnerAtATakeover) {
+    ASSERT_TRUE(transitions_->set_idle({pool_}));
+    follow();
+    put(FL_SLOT_WORD(2, 1, 1, 0));
+    ASSERT_TRUE(transitions_->set_idle({pool_}));
+    EXPECT_EQ(word(), FL_SLOT_WORD(2, 1, 1, 0));
+    ASSERT_TRUE(transitions_->set_following({}));  // whichever of the two is told first
+    EXPECT_EQ(word(), FL_SLOT_WORD(2, 1, 1, 0));
+    transitions_->step();
+    EXPECT_EQ(FL_SLOT_PREVIOUS(word()), 1U);
+    ASSERT_TRUE(transitions_->set_idle({}));
+    EXPECT_EQ(FL_SLOT_PREVIOUS(word()), 1U);
+    ASSERT_TRUE(transitions_->set_idle({pool_}));  // the other node is active yet, but not heard
+    EXPECT_EQ(word(), FL_SLOT_WORD(2, 2, 1, 1));
+}
+
+TEST_F(TransitionsTest, PinsOfAPoolThatFollowsDoNotAge) {
+    auto& place = tables_.pins()[5].words[1];
+    const auto units = [] { return static_cast<std::uint32_t>(tables::monotonic_ns() >> FL_PIN_TIME_SHIFT); };
+    ASSERT_TRUE(step_until([&] { return !transitions_->busy(); }));
+    follow();
+    EXPECT_TRUE(transitions_->busy()) << "though the last scan found none";
+    place = FL_PIN_WORD(77, writer_->global_index(pool_, 2), FL_PIN_CONFIRMED, units() - 900);
+    ASSERT_TRUE(step_until([&] { return transitions_->pins().used() == 1; }));
+    EXPECT_LE(fl_pin_age(units(), place), 1U);
+    place = FL_PIN_WORD(77, writer_->global_index(pool_, 2), FL_PIN_CONFIRMED, units() - 900);
+    ASSERT_TRUE(transitions_->set_following({}));
+    const auto scans = transitions_->scan().begun();
+    ASSERT_TRUE(step_until([&] { return transitions_->scan().done() > scans + 1; }));
+    EXPECT_LE(fl_pin_age(units(), place), 1U) << "it is young when it begins to age";
+    place = FL_PIN_WORD(77, writer_->global_index(pool_, 2), FL_PIN_CONFIRMED, units() - 900);
+    EXPECT_TRUE(step_until([&] { return place == 0; }));
+}
+
+TEST_F(TransitionsTest, APoolThatFollowsAndGoesIsForgotten) {
+    follow();
+    ASSERT_TRUE(writer_->apply({}));
+    transitions_->follow_tables();
+    EXPECT_FALSE(transitions_->following(pool_));
+    ASSERT_TRUE(transitions_->set_following({pool_, 1000}));
+    EXPECT_FALSE(transitions_->following(pool_)) << "nor is what is not there";
+    EXPECT_TRUE(step_until([&] { return !transitions_->busy(); }));
 }
 
 TEST_F(TransitionsTest, NothingToDoIsSeen) {

@@ -112,6 +112,66 @@ TEST_F(PinScanTest, WorkIsBoundedAndTurnsAreCounted) {
     EXPECT_EQ(scan_.counts().expired, 0U);
 }
 
+TEST_F(PinScanTest, PinsOfAHeldPoolAreYoungInsteadOfGone) {
+    scan_.hold({pool_.id()});
+    EXPECT_TRUE(scan_.holds());
+    put(0, kA, FL_PIN_CONFIRMED, 900);
+    put(1, kB, FL_PIN_CLOSING, 900);
+    put(2, kB, FL_PIN_CONFIRMED, 0);
+    scan();
+    EXPECT_EQ(scan_.counts().by_state, (std::array<std::uint64_t, 4>{253, 0, 2, 1}));
+    EXPECT_EQ(scan_.counts().expired, 0U);
+    EXPECT_EQ(scan_.counts().by_backend[pool_.global_index(kB)], 2U);
+    for (const std::uint32_t place : {0U, 1U, 2U}) EXPECT_EQ(FL_PIN_TIME(word(place)), now_ >> FL_PIN_TIME_SHIFT);
+    EXPECT_EQ(FL_PIN_STATE(word(1)), static_cast<std::uint32_t>(FL_PIN_CLOSING));
+    EXPECT_EQ(FL_PIN_SIGNATURE(word(1)), 0xabcd0001U);
+}
+
+TEST_F(PinScanTest, WhatIsVoidOrOnProbationIsNotHeld) {
+    scan_.hold({pool_.id()});
+    put(0, kA, FL_PIN_CONFIRMED);
+    pool_.set_state(kA, FL_BACKEND_DEAD);
+    put(1, kB, FL_PIN_PROBATION, fl_pin_units(kIdle) + 1);
+    put(2, kB, FL_PIN_PROBATION, 3);
+    const auto handshake = word(2);
+    word(3) = FL_PIN_WORD(7, 0xfffff, FL_PIN_CONFIRMED, 1000);
+    scan();
+    EXPECT_EQ(word(0) | word(1) | word(3), 0U);
+    EXPECT_EQ(word(2), handshake);
+    EXPECT_EQ(scan_.counts().expired, 3U);
+}
+
+TEST_F(PinScanTest, OtherPoolsThanTheHeldOneAge) {
+    scan_.hold({pool_.id() + 1});
+    put(0, kA, FL_PIN_CONFIRMED, 900);
+    scan();
+    EXPECT_EQ(word(0), 0U);
+}
+
+// Half the table has been looked at when it is held no more; by the end of that scan much time has passed for the rest.
+TEST_F(PinScanTest, WhatIsHeldNoMoreIsFoundYoungOnceMore) {
+    scan_.hold({pool_.id()});
+    put(0, kA, FL_PIN_CONFIRMED);
+    put(255, kA, FL_PIN_CONFIRMED);
+    scan_.run(scan_.buckets() / 2, now_);
+    scan_.hold({});
+    EXPECT_TRUE(scan_.holds());
+    now_ += 500 * kUnit;
+    scan();
+    EXPECT_EQ(scan_.done(), 1U);
+    scan();
+    EXPECT_EQ(scan_.counts().used(), 2U);
+    EXPECT_EQ(FL_PIN_TIME(word(0)), now_ >> FL_PIN_TIME_SHIFT & FL_PIN_TIME_MASK);
+    EXPECT_EQ(FL_PIN_TIME(word(255)), now_ >> FL_PIN_TIME_SHIFT & FL_PIN_TIME_MASK);
+    EXPECT_FALSE(scan_.holds());
+    now_ += fl_pin_units(kIdle) * kUnit;
+    scan();
+    EXPECT_EQ(scan_.counts().used(), 2U);
+    now_ += kUnit;
+    scan();
+    EXPECT_EQ(scan_.counts().used(), 0U) << "they age again";
+}
+
 // --- Several engines and the expiry at once. ---
 
 constexpr int kEngines = 3;

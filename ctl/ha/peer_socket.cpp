@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "ctl/ha/hello_socket.h"
+#include "ctl/ha/peer_socket.h"
 
 #include "ctl/ha/socket_message.h"
 
 namespace fairlead::ha {
 namespace {
+
+constexpr int kTtl = 255;  // what comes with it has passed no router
 
 // An address and port of either family, as the kernel takes it.
 struct Endpoint {
@@ -46,18 +48,23 @@ int ttl_of(msghdr& header) {
 
 }  // namespace
 
-Result<HelloSocket> HelloSocket::open(const HelloSocketOptions& options) {
+Result<PeerSocket> PeerSocket::open(const PeerSocketOptions& options) {
     const bool v4 = options.source.is_v4();
-    HelloSocket made;
+    PeerSocket made;
     made.options_ = options;
+    made.buffer_.resize(options.longest + 1);
     made.fd_ = UniqueFd(::socket(v4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    if (!made.fd_) return fail_errno("open a socket for hellos", errno);
+    if (!made.fd_) return fail_errno("open a socket for other nodes", errno);
     if (auto bound = bind_to_device(made.fd(), options.interface); !bound) return tl::unexpected(bound.error());
-    const std::array<SocketOption, 2> numbers4 = {{{IPPROTO_IP, IP_TTL, kHelloTtl}, {IPPROTO_IP, IP_RECVTTL, 1}}};
+    const std::array<SocketOption, 2> numbers4 = {{{IPPROTO_IP, IP_TTL, kTtl}, {IPPROTO_IP, IP_RECVTTL, 1}}};
     const std::array<SocketOption, 2> numbers6 = {
-        {{IPPROTO_IPV6, IPV6_UNICAST_HOPS, kHelloTtl}, {IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1}}};
-    if (auto set = set_options(made.fd(), "a socket for hellos", v4 ? numbers4 : numbers6); !set)
+        {{IPPROTO_IPV6, IPV6_UNICAST_HOPS, kTtl}, {IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1}}};
+    if (auto set = set_options(made.fd(), "a socket for other nodes", v4 ? numbers4 : numbers6); !set)
         return tl::unexpected(set.error());
+    // Where it is refused, what comes too fast is sent again.
+    if (options.receive_buffer)
+        (void)::setsockopt(made.fd(), SOL_SOCKET, SO_RCVBUFFORCE, &options.receive_buffer,
+                           sizeof options.receive_buffer);
     Endpoint self(options.source, options.port, options.ifindex);
     if (::bind(made.fd(), self.pointer(), self.size) != 0)
         return fail_errno(
@@ -65,13 +72,13 @@ Result<HelloSocket> HelloSocket::open(const HelloSocketOptions& options) {
     return made;
 }
 
-bool HelloSocket::send(const IpAddress& destination, std::span<const std::uint8_t> bytes) const {
+bool PeerSocket::send(const IpAddress& destination, std::span<const std::uint8_t> bytes) const {
     Endpoint to(destination, options_.port, options_.ifindex);
     return ::sendto(fd(), bytes.data(), bytes.size(), MSG_DONTWAIT, to.pointer(), to.size) ==
            static_cast<ssize_t>(bytes.size());
 }
 
-std::optional<HelloSocket::Received> HelloSocket::receive() {
+std::optional<PeerSocket::Received> PeerSocket::receive() {
     Message message(buffer_);
     sockaddr_storage sender{};
     const auto size = receive_message(fd(), message, sender);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Hellos between two namespaces.
-#include "ctl/ha/hello_socket.h"
+#include "ctl/ha/peer_socket.h"
 
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -15,7 +15,7 @@ constexpr std::uint16_t kPort = 9436;
 
 IpAddress ip(std::string_view text) { return IpAddress::parse(text).value(); }
 
-class HelloSocketTest : public ::testing::Test {
+class PeerSocketTest : public ::testing::Test {
   protected:
     void SetUp() override {
         if (!NamespacePair::allowed()) GTEST_SKIP() << "needs root for network namespaces";
@@ -25,21 +25,21 @@ class HelloSocketTest : public ::testing::Test {
         open(here_, "left", ip(network + "2"));
         pair_->in_there([&] { open(there_, "right", ip(network + "3")); });
     }
-    static void open(std::optional<HelloSocket>& socket, const char* interface, const IpAddress& source) {
-        auto made = HelloSocket::open({interface, NamespacePair::index_of(interface), source, kPort});
+    static void open(std::optional<PeerSocket>& socket, const char* interface, const IpAddress& source) {
+        auto made = PeerSocket::open({interface, NamespacePair::index_of(interface), source, kPort, kHelloBytes});
         ASSERT_TRUE(made) << made.error().message;
         socket.emplace(std::move(*made));
     }
-    std::optional<HelloSocket::Received> receive() {
+    std::optional<PeerSocket::Received> receive() {
         pollfd ready{there_->fd(), POLLIN, 0};
         return ::poll(&ready, 1, 2000) == 1 ? there_->receive() : std::nullopt;
     }
 
     std::optional<NamespacePair> pair_;
-    std::optional<HelloSocket> here_, there_;
+    std::optional<PeerSocket> here_, there_;
 };
 
-TEST_F(HelloSocketTest, CarriesHellosOfBothFamilies) {
+TEST_F(PeerSocketTest, CarriesHellosOfBothFamilies) {
     const auto hello = encode_hello({false, 1, 2, 3, "lb-a", {}});
     for (const std::string network : {"192.0.2.", "fe80::"}) {
         open_both(network);
@@ -53,7 +53,7 @@ TEST_F(HelloSocketTest, CarriesHellosOfBothFamilies) {
     }
 }
 
-TEST_F(HelloSocketTest, ALongerDatagramIsNotTakenForAHello) {
+TEST_F(PeerSocketTest, ALongerDatagramIsNotTakenForAHello) {
     open_both("192.0.2.");
     const auto hello = encode_hello({false, 1, 2, 3, "lb-a", {}});
     std::vector<std::uint8_t> longer(hello.begin(), hello.end());
@@ -64,7 +64,7 @@ TEST_F(HelloSocketTest, ALongerDatagramIsNotTakenForAHello) {
     EXPECT_EQ(decode_hello(received->bytes, received->ttl).error(), HelloRefusal::kLength);
 }
 
-TEST_F(HelloSocketTest, TheTtlIsTheOneThatItCameWith) {
+TEST_F(PeerSocketTest, TheTtlIsTheOneThatItCameWith) {
     open_both("192.0.2.");
     const std::array<SocketOption, 1> routed = {{{IPPROTO_IP, IP_TTL, 254}}};
     ASSERT_TRUE(set_options(here_->fd(), "the test's socket", routed));
@@ -74,9 +74,10 @@ TEST_F(HelloSocketTest, TheTtlIsTheOneThatItCameWith) {
     EXPECT_EQ(received->ttl, 254);
 }
 
-TEST_F(HelloSocketTest, APortThatIsTakenIsSaid) {
+TEST_F(PeerSocketTest, APortThatIsTakenIsSaid) {
     open_both("192.0.2.");
-    const auto second = HelloSocket::open({"left", NamespacePair::index_of("left"), ip("192.0.2.2"), kPort});
+    const auto second =
+        PeerSocket::open({"left", NamespacePair::index_of("left"), ip("192.0.2.2"), kPort, kHelloBytes});
     ASSERT_FALSE(second);
     EXPECT_NE(second.error().message.find("192.0.2.2, UDP port 9436"), std::string::npos) << second.error().message;
 }
