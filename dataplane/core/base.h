@@ -37,19 +37,29 @@ FL_ASSERT(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "Fairlead supports little-e
  * was `from`, and is `to` now. fl_read_id: the value is used as an index, and what it names was written
  * before it; the address dependency orders the two reads on every machine that Linux runs on, and "consume" (which
  * compilers strengthen to acquire; free on x86-64) tells ThreadSanitizer so. clang 14's BPF backend has no
- * __atomic_load_n, so there both are volatile loads. */
+ * __atomic_load_n, so there both are volatile loads.
+ * fl_exchange_in_turn, fl_read_in_turn, fl_write_in_turn: of two words, where whoever changes the first looks at the
+ * second afterwards (dataplane/core/pins.h, "Dirty bytes"). In BPF they are the plain ones: an atomic instruction that
+ * returns what was there is a full barrier in the kernel's memory model, and its JITs make it one (x86-64: a locked
+ * instruction; arm64: CASAL, or a loop with STLXR and DMB ISH behind it), so loads and stores after it stay after it. */
 #ifdef __bpf__
 #define fl_read_once(p) (*(const volatile __typeof__(*(p)) *)(p))
 #define fl_read_id(p) fl_read_once(p)
 #define fl_write_once(p, v) (*(volatile __typeof__(*(p)) *)(p) = (v))
 #define fl_compare_exchange(p, from, to) (__sync_val_compare_and_swap((p), (from), (to)) == (from))
+#define fl_exchange_in_turn(p, from, to) fl_compare_exchange(p, from, to)
+#define fl_read_in_turn(p) fl_read_once(p)
+#define fl_write_in_turn(p, v) fl_write_once(p, v)
 #else
 #define fl_read_once(p) __atomic_load_n((p), __ATOMIC_RELAXED)
 #define fl_read_id(p) __atomic_load_n((p), __ATOMIC_CONSUME)
 #define fl_write_once(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
-#define fl_compare_exchange(p, from, to) fl_compare_exchange_word((p), (from), (to))
-FL_INLINE int fl_compare_exchange_word(__u64 *at, __u64 from, __u64 to) {
-    return __atomic_compare_exchange_n(at, &from, to, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+#define fl_compare_exchange(p, from, to) fl_compare_exchange_word((p), (from), (to), __ATOMIC_RELAXED)
+#define fl_exchange_in_turn(p, from, to) fl_compare_exchange_word((p), (from), (to), __ATOMIC_SEQ_CST)
+#define fl_read_in_turn(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
+#define fl_write_in_turn(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+FL_INLINE int fl_compare_exchange_word(__u64 *at, __u64 from, __u64 to, int order) {
+    return __atomic_compare_exchange_n(at, &from, to, 0, order, __ATOMIC_RELAXED);
 }
 #endif
 

@@ -2,7 +2,7 @@
 /* The shared tables, byte for byte (DESIGN section 4). Each is a flat array; one list, FL_TABLE_LIST, yields the BPF
  * maps, the userspace creation and mapping, and the accessors of every engine.
  *
- * Rules: the controller alone writes, but for counters, stamps, pins, fragments, rings, throttles and, for `lbctl capture`,
+ * Rules: the controller alone writes, but for counters, stamps, pins, dirty, fragments, rings, throttles and, for `lbctl capture`,
  * what is to be captured and until when. Nothing wider
  * than a word is changed under a reader: a record is filled, then published by one release store of a word that names
  * it; a record is used again only after a grace period. Fields marked "word" are changed in place.
@@ -16,9 +16,10 @@
 
 #define FL_MAGIC 0x644c4646u /* "FFLd" */
 #ifndef FL_ABI
-#define FL_ABI 5u /* one up whenever anything in this file, or in reasons.h, changes shape or meaning */
+#define FL_ABI 6u /* one up whenever anything in this file, or in reasons.h, changes shape or meaning */
 #endif
 #define FL_ABI_CARRIED 3u /* the oldest whose tables new ones can take slots, pins and counters over from */
+#define FL_ABI_DIRTY 6u   /* the first with the table `dirty` */
 
 #define FL_NAME_BYTES 64  /* of an entry in the name table, with the terminating zero */
 #define FL_MAX_PEERS 16   /* other balancers that meta can name; a fleet with local backends is smaller still */
@@ -261,6 +262,16 @@ struct fl_pin_bucket { /* DESIGN section 4 "pins"; words are laid out in datapla
     __u64 words[FL_BUCKET_WORDS];
 };
 
+/* One byte for so many buckets of pins, in their order: not 0 where an engine has confirmed a pin, or seen its connection
+ * end, since the controller last took the byte (dataplane/core/pins.h). */
+#define FL_DIRTY_BUCKETS 64u
+#define FL_DIRTY_BYTES 64u
+struct fl_dirty_line {
+    __u8 groups[FL_DIRTY_BYTES];
+};
+#define FL_DIRTY_PINS (FL_DIRTY_BYTES * FL_DIRTY_BUCKETS * FL_BUCKET_WORDS) /* of one line; a table may have fewer */
+#define FL_DIRTY_LINES(limits_) (((limits_)->pins + FL_DIRTY_PINS - 1) / FL_DIRTY_PINS)
+
 /* First fragments, eight to a bucket: what their later ones lack is their ports. A key word is {signature 32 (high),
  * ports 32}, beside it stands {protocol 32 (high), time 32 in units of 2^32 ns} (dataplane/core/fragments.h). */
 struct fl_fragment_bucket {
@@ -390,6 +401,7 @@ struct fl_name {
     X(nexthops, struct fl_nexthop, l->nexthops)                             \
     X(ports, struct fl_port, l->ports)                                      \
     X(pins, struct fl_pin_bucket, l->pins / FL_BUCKET_WORDS)                \
+    X(dirty, struct fl_dirty_line, FL_DIRTY_LINES(l))                       \
     X(fragments, struct fl_fragment_bucket, l->fragments / FL_BUCKET_WORDS) \
     X(counters, struct fl_counter, l->strides* FL_COUNTER_STRIDE(l))        \
     X(baselines, struct fl_counter, FL_COUNTER_STRIDE(l))                   \

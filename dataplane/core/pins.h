@@ -12,7 +12,17 @@
  * needs to be ordered against another, and relaxed operations suffice on x86-64 and arm64 alike. Equal words mean the same
  * thing, so a word that went away and came back (ABA) does no harm. Two CPUs may insert one flow into two places at a time:
  * every reader looks at
- * places in the same order and believes the first; the other ages. */
+ * places in the same order and believes the first; the other ages.
+ *
+ * Dirty bytes are the exception (state sync, DESIGN section 8). An engine changes a pin's state, then reads the byte of the
+ * pin's buckets, and sets it if it is 0; the controller changes a byte that is not 0 back to it by an exchange, then reads
+ * the words. No change is missed: who finds the byte 0 stores 1 after the word (release), so the exchange that takes the 1
+ * (acquire) is followed by reads that see the word. Who finds it 1 leaves it, and then it is the order of a store before
+ * a load that counts, on both sides: were his word not seen by the reads that follow the exchange, each would have read
+ * before the other's store. So the word's exchange, the read of the byte, the exchange of the byte and the reads of the
+ * words are sequentially consistent, of which one order has the engine's read of a 1 before the exchange that takes it,
+ * and so the word before the reads. On x86-64 that is the same instructions as relaxed, on arm64 CASAL and LDAR; and only
+ * when a pin is touched, once in a unit of its time. */
 #ifndef FL_PINS_H
 #define FL_PINS_H
 
@@ -52,14 +62,29 @@ FL_INLINE __u64 fl_pin_hash(const struct fl_meta *meta, __u64 flow_hash) {
     return h ^ (h >> 32);
 }
 
-/* The word of a place: 0 to 7 in the first bucket, 8 to 15 in the second. NULL: there is no table. */
-FL_INLINE __u64 *fl_pin_at(struct fl_engine *e, const struct fl_meta *meta, __u64 hash, __u32 place) {
+/* The bucket of a place: 0 to 7 lie in the flow's first, 8 to 15 in its second. */
+FL_INLINE __u32 fl_pin_bucket_at(const struct fl_meta *meta, __u64 hash, __u32 place) {
     const __u32 mask = meta->limits.pins / FL_BUCKET_WORDS - 1;
     const __u32 other = (((__u32)(hash >> 32) * 0x9e3779b1u) >> 5) | 1;
     const __u32 first = (__u32)hash;
-    struct fl_pin_bucket *bucket = fl_at_pins(e, (place & FL_BUCKET_WORDS ? first ^ other : first) & mask);
+    return (place & FL_BUCKET_WORDS ? first ^ other : first) & mask;
+}
+
+/* The word of a place. NULL: there is no table. */
+FL_INLINE __u64 *fl_pin_at(struct fl_engine *e, const struct fl_meta *meta, __u64 hash, __u32 place) {
+    struct fl_pin_bucket *bucket = fl_at_pins(e, fl_pin_bucket_at(meta, hash, place));
     if (!bucket) return 0;
     return &bucket->words[place & (FL_BUCKET_WORDS - 1)];
+}
+
+/* After a pin of this bucket became what a standby is to know of. */
+FL_INLINE void fl_mark_dirty(struct fl_engine *e, __u32 bucket) {
+    const __u32 group = bucket / FL_DIRTY_BUCKETS;
+    struct fl_dirty_line *line = fl_at_dirty(e, group / FL_DIRTY_BYTES);
+    __u8 *byte;
+    if (!line) return;
+    byte = &line->groups[group & (FL_DIRTY_BYTES - 1)];
+    if (!fl_read_in_turn(byte)) fl_write_in_turn(byte, 1);
 }
 
 FL_INLINE __u32 fl_pin_now(struct fl_engine *e) {

@@ -15,7 +15,8 @@ FL_INLINE void fl_touch_pin(struct fl_engine *e, const struct fl_meta *meta, __u
     __u64 *at;
     if (touched == word) return;
     at = fl_pin_at(e, meta, hash, place);
-    if (at) fl_compare_exchange(at, word, touched);
+    if (at && fl_exchange_in_turn(at, word, touched) && state != FL_PIN_STATE(word))
+        fl_mark_dirty(e, fl_pin_bucket_at(meta, hash, place));
 }
 
 FL_INLINE void fl_free_pin(struct fl_engine *e, const struct fl_meta *meta, __u64 hash, __u32 place, __u64 word) {

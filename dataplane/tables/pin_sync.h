@@ -58,6 +58,8 @@ class PinMarks {
                         const std::function<bool(std::uint32_t pool)>& follows);
 
   private:
+    bool is_marked(std::uint64_t place) const;
+
     std::vector<std::uint64_t> bits_;
 };
 

@@ -173,6 +173,9 @@ Result<void> check_meta(const fs::path& folder, const fl_meta& meta, std::uint32
     return {};
 }
 
+// What a layout did not have yet cannot be carried over from it, and need not be.
+bool may_lack(const fl_meta& meta, std::size_t table) { return table == FL_TABLE_dirty && meta.abi < FL_ABI_DIRTY; }
+
 std::uint64_t realtime_ns() {
     timespec now{};
     clock_gettime(CLOCK_REALTIME, &now);
@@ -331,6 +334,7 @@ Result<Tables> Tables::open(const fs::path& folder, Access access, std::uint32_t
     const auto shapes = shapes_for(meta->limits);
     for (std::size_t t = 0; t < FL_TABLE_COUNT; ++t) {
         auto fd = open_pin(pin_path(folder, t));
+        if (!fd && fd.error().code == ENOENT && may_lack(*meta, t)) continue;
         if (!fd) return tl::unexpected(fd.error());
         auto info = map_info(fd->get());
         if (!info) return tl::unexpected(info.error());
@@ -349,8 +353,10 @@ Result<void> Tables::set_aside(const fs::path& folder) {
     const auto to = aside(folder);
     if (auto removed = remove_pinned(to); !removed) return removed;
     if (auto made = make_folders(to); !made) return made;
+    const auto meta = read_meta(folder);
+    if (!meta) return tl::unexpected(meta.error());
     for (std::size_t t = FL_TABLE_COUNT; t-- > 0;)
-        if (rename(pin_path(folder, t).c_str(), pin_path(to, t).c_str()))
+        if (rename(pin_path(folder, t).c_str(), pin_path(to, t).c_str()) && !(errno == ENOENT && may_lack(*meta, t)))
             return fail_errno("move " + pin_path(folder, t).string() + " to " + to.string(), errno);
     return {};
 }

@@ -45,7 +45,7 @@ class Tables {
     static Result<Tables> open_pinned(const std::filesystem::path& folder, Access access);
 
     // Tables that new ones are to take over from (CarryOver), for reading alone: of any sizes, and of an older layout too
-    // where that has today's shape. Errors as of open_pinned().
+    // where that has today's shape; of a table that it did not have there are no elements. Errors as of open_pinned().
     static Result<Tables> open_to_carry(const std::filesystem::path& folder);
 
     // Pins the tables of a folder in folder/old instead, so that new ones can be made beside them; what was there is

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Slots in transition and pins (DESIGN section 6): each rule and each hard case by its name, in plain memory and, as suite
 // 'bpf', in the kernel. Slot words are written as the controller would write them.
+#include <set>
+#include <utility>
+
 #include "tests/unit/dataplane/core/steer_fixture.h"
 
 namespace fairlead {
@@ -81,6 +84,23 @@ class Transition : public Steer {
         ASSERT_EQ(words.size(), 1U);
         EXPECT_EQ(FL_PIN_BACKEND(words[0]), writer_->global_index(pool_, backend));
         EXPECT_EQ(FL_PIN_STATE(words[0]), static_cast<std::uint32_t>(state));
+    }
+    // How many bytes were set; none is then.
+    int take_dirty() {
+        int set = 0;
+        for (auto& line : tables_->dirty())
+            for (auto& byte : line.groups) set += std::exchange(byte, 0) != 0;
+        return set;
+    }
+    // One byte is set, and it is that of the only pin of this state.
+    void expect_dirty_where_pinned(fl_pin_state state) {
+        std::set<std::uint32_t> groups;
+        for (std::uint32_t bucket = 0; bucket < tables_->pins().size(); ++bucket)
+            for (const auto word : tables_->pins()[bucket].words)
+                if (FL_PIN_STATE(word) == state) groups.insert(bucket / FL_DIRTY_BUCKETS);
+        ASSERT_EQ(groups.size(), 1U);
+        EXPECT_EQ(tables_->dirty()[*groups.begin() / FL_DIRTY_BYTES].groups[*groups.begin() % FL_DIRTY_BYTES], 1);
+        EXPECT_EQ(take_dirty(), 1);
     }
     bool stamped(std::uint32_t fl_stamp::* which) const {
         for (const auto& stamp : tables_->stamps())
@@ -466,6 +486,31 @@ TEST_F(HardCase, PinTableFull) {
     }
     EXPECT_EQ(pinned, pins().size());
     EXPECT_EQ(data(60000), kA);
+}
+
+TEST_F(Transition, WherePinsAreConfirmedOrBeginToCloseTheirGroupIsDirty) {
+    data(1);
+    fin(1);
+    EXPECT_EQ(take_dirty(), 0) << "settled: there is no pin";
+    move(kB, kA);
+    data(1);
+    fin(1);
+    EXPECT_EQ(take_dirty(), 0) << "nor has an old connection one";
+    syn(2);
+    syn(2);
+    datagram(3);
+    EXPECT_EQ(take_dirty(), 0) << "on probation";
+    data(2);
+    expect_dirty_where_pinned(FL_PIN_CONFIRMED);
+    data(2);
+    EXPECT_EQ(take_dirty(), 0) << "it is confirmed already";
+    fin(2);
+    expect_dirty_where_pinned(FL_PIN_CLOSING);
+    fin(2);
+    data(2);
+    EXPECT_EQ(take_dirty(), 0);
+    datagram(3);
+    expect_dirty_where_pinned(FL_PIN_CONFIRMED);
 }
 
 #ifndef FAIRLEAD_KERNEL_ENGINE  // With the clock in the test's hand.

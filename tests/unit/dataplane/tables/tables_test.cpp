@@ -88,6 +88,7 @@ class PinnedTables : public testing::Test {
     }
     void TearDown() override {
         if (folder_.empty()) return;
+        EXPECT_TRUE(Tables::remove_pinned(Tables::aside(folder_)));
         if (auto removed = Tables::remove_pinned(folder_); !removed) ADD_FAILURE() << removed.error().message;
         std::filesystem::remove(folder_);
     }
@@ -156,6 +157,34 @@ TEST_F(PinnedTables, AnotherLayoutIsRefusedWithWhatToDo) {
     EXPECT_NE(opened.error().message.find("layout " + std::to_string(FL_ABI + 1)), std::string::npos);
     EXPECT_NE(opened.error().message.find("detach --all"), std::string::npos);
     EXPECT_FALSE(Tables::create_pinned(folder_, test::small_limits()));
+}
+
+TEST_F(PinnedTables, ALayoutWithoutDirtyBytesIsCarriedFromAndSetAside) {
+    {
+        auto made = Tables::create_pinned(folder_, test::small_limits());
+        ASSERT_OK(made);
+        made->meta().abi = FL_ABI_DIRTY - 1;
+        unlink((folder_ / "dirty").c_str());
+    }
+    EXPECT_FALSE(Tables::open_pinned(folder_, Access::kReadWrite));
+    {
+        auto old = Tables::open_to_carry(folder_);
+        ASSERT_OK(old);
+        EXPECT_TRUE(old->dirty().empty());
+        EXPECT_FALSE(old->pins().empty());
+    }
+    ASSERT_OK(Tables::set_aside(folder_));
+    ASSERT_OK(Tables::open_to_carry(Tables::aside(folder_)));
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "meta"));
+    ASSERT_OK(Tables::create_pinned(folder_, test::small_limits()));
+    ASSERT_OK(Tables::open_pinned(folder_, Access::kReadWrite));
+}
+
+TEST_F(PinnedTables, ATableThatItsLayoutHasMayNotBeMissing) {
+    ASSERT_OK(Tables::create_pinned(folder_, test::small_limits()));
+    unlink((folder_ / "dirty").c_str());
+    EXPECT_FALSE(Tables::open_to_carry(folder_));
+    EXPECT_FALSE(Tables::set_aside(folder_));
 }
 
 TEST_F(PinnedTables, SizesThatContradictTheHeaderAreRefused) {
