@@ -4,8 +4,13 @@
 #include <algorithm>
 #include <optional>
 
+#include "ctl/ha/wire.h"
+
 namespace fairlead::ha {
 namespace {
+
+using wire::get;
+using wire::put;
 
 constexpr std::array<std::uint8_t, 4> kMagic = {'F', 'L', 'H', 'I'};
 constexpr std::size_t kVersionAt = 4, kFlagsAt = 5, kNameLengthAt = 6, kGroupCountAt = 7, kAbiAt = 8, kKeyAt = 12,
@@ -14,19 +19,6 @@ constexpr std::size_t kNameAt = kHelloHeaderBytes;
 constexpr std::size_t kGroupsAt = kNameAt + kHelloNameBytes;
 constexpr std::uint8_t kAnswer = 1;
 constexpr std::uint8_t kMayTakeOver = 1;
-
-template <typename Number>
-void put(HelloBuffer& bytes, std::size_t at, Number number) {
-    for (std::size_t i = 0; i < sizeof number; ++i)
-        bytes.at(at + i) = static_cast<std::uint8_t>(number >> (8 * (sizeof number - 1 - i)));
-}
-
-template <typename Number>
-Number get(std::span<const std::uint8_t> bytes, std::size_t at) {
-    Number number = 0;
-    for (const auto byte : bytes.subspan(at, sizeof number)) number = static_cast<Number>(number << 8) | byte;
-    return number;
-}
 
 bool all_zero(std::span<const std::uint8_t> bytes) {
     return std::all_of(bytes.begin(), bytes.end(), [](std::uint8_t byte) { return byte == 0; });

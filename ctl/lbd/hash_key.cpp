@@ -3,24 +3,15 @@
 
 #include <fcntl.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <string>
 
+#include "ctl/config/key_file.h"
+
 namespace fairlead {
 namespace {
-constexpr std::size_t kDigits = 32;
-
-int digit_value(char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return -1;
-}
-
 // Written beside and linked into place: a crash leaves no half key, and of two starters one wins.
 Result<void> create_file(const std::filesystem::path& file) {
     std::array<std::uint8_t, 16> bytes{};
@@ -49,26 +40,8 @@ Result<void> create_file(const std::filesystem::path& file) {
 }
 
 Result<HashKey> read_file(const std::filesystem::path& file) {
-    const int fd = open(file.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return fail_errno("cannot read the hash key " + file.string(), errno);
-    struct stat status{};
-    std::array<char, 64> text{};
-    const bool known = fstat(fd, &status) == 0;
-    const auto size = read(fd, text.data(), text.size());
-    close(fd);
-    if (!known || size < 0) return fail("cannot read the hash key " + file.string(), EIO);
-    if (status.st_mode & 077)
-        return fail(file.string() + " holds the hash key and must be readable by its owner only: chmod 600", EPERM);
     HashKey key;
-    for (std::size_t i = 0; i < kDigits; ++i) {
-        const int value = i < static_cast<std::size_t>(size) ? digit_value(text[i]) : -1;
-        if (value < 0) return fail(file.string() + ": expected 32 hexadecimal digits", EINVAL);
-        key.bytes[i / 2] = static_cast<std::uint8_t>(key.bytes[i / 2] << 4 | value);
-    }
-    const auto is_space = [](unsigned char c) { return std::isspace(c); };
-    if (static_cast<std::size_t>(size) == text.size() ||
-        !std::all_of(text.begin() + kDigits, text.begin() + size, is_space))
-        return fail(file.string() + ": expected 32 hexadecimal digits and nothing else", EINVAL);
+    if (auto read = config::read_key_file(file, "hash key", key.bytes); !read) return tl::unexpected(read.error());
     return key;
 }
 }  // namespace

@@ -13,12 +13,17 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
 #include "dataplane/tables/address.h"
 
 namespace fairlead::sync {
+
+inline constexpr std::size_t kNameBytes = 63;  // of a pool, a backend, a node: the most
+// What may be a name: 1 to kNameBytes printable ASCII characters; it goes to terminals and metrics.
+bool is_shown_name(std::string_view name);
 
 inline constexpr std::uint16_t kNobody = 0x7fff;  // FL_NO_BACKEND: of a slot's owner or previous owner
 
@@ -51,7 +56,7 @@ struct ViewRecord {
     bool dead = false;
     bool drained = false;
     std::optional<std::uint32_t> weight;     // set at run time, instead of `instead_of`
-    std::uint32_t instead_of = 0;            // the configured one
+    std::uint32_t instead_of = 0;            // the configured one; 0 without `weight`
     std::optional<std::uint32_t> up_for_ms;  // since it came back; none: it was never away
     bool operator==(const ViewRecord&) const = default;
 };
@@ -96,15 +101,23 @@ class RecordWriter {
     bool add(const BackendRecord& record);
     bool add(const ViewRecord& record);
     bool add(const EndRecord& record);
-    // As many as fit, at least one; how many that were. 0: not even one fits.
+    // As many as fit; how many that were. 0: not even one fits.
     std::size_t add_slots(std::uint32_t pool, std::uint32_t first, std::span<const std::uint32_t> words);
+    // 12 bytes each, and 8 more wherever the pool is another than of the pin before: put those of a pool together.
     std::size_t add_pins(std::span<const Pin> pins);
     std::size_t size() const { return used_; }
 
   private:
+    // Room for what follows a record's header, which is written; empty: there is none.
+    std::span<std::uint8_t> record(std::uint8_t type, std::size_t bytes);
+    std::size_t fitting(std::size_t fixed, std::size_t each) const;
+
     std::span<std::uint8_t> room_;
     std::size_t used_ = 0;
 };
+
+// A room in which any one record fits, one slot or one pin among them.
+inline constexpr std::size_t kRecordRoom = 4 + 24 + kNameBytes;
 
 // Calls `visit` with each record, in order. False, and no call for that record or any after it: something is malformed.
 bool read_records(std::span<const std::uint8_t> bytes, const std::function<void(const Record&)>& visit);

@@ -9,9 +9,10 @@
 // receiver misses is gone.
 //
 // Every message carries the sender's nonce (of its process), the nonce that it last heard of the receiver, a number that
-// only goes up, and a MAC over all of it (HMAC-SHA-256, 16 bytes of it) by a shared key. Believed is what names this
-// process's own nonce, so that what was recorded from an earlier process of either end is not, and whose number is new
-// within the window. What does not name it, though its MAC is right, is answered by who this one is, and changes nothing.
+// only goes up, and a MAC over all of it (HMAC-SHA-256, 16 bytes of it) by a shared key. A process becomes the peer by a
+// hello that answers a message of this one, sent since the last peer became it: so it is alive now, and what was recorded of
+// an earlier process of either end is not believed. Of the peer is believed what names this process's nonce and whose number
+// is new within the window. Anything else, though its MAC is right, is answered by who this one is, and changes nothing.
 #pragma once
 
 #include <array>
@@ -47,8 +48,8 @@ struct Common {
 
 struct SessionOptions {
     Key key;
-    std::uint64_t nonce = 0;  // of this process, random, not 0
-    std::string name;         // of this node, at most 63 bytes
+    std::uint64_t nonce = 0;  // of this session, random, not 0: of another one in the same process another
+    std::string name;         // of this node: see is_shown_name() (records.h)
     Common common;
     std::chrono::milliseconds interval{20};       // at least one message in each
     std::uint64_t bytes_per_second = 12'500'000;  // of a stream, retransmissions among them
@@ -82,7 +83,8 @@ class Source {
     virtual ~Source() = default;
     // A stream begins: what is written from now on is to be the whole state, and then its changes.
     virtual void begin() = 0;
-    // Writes whole records; 0: there is nothing to tell now.
+    // Writes whole records; 0: there is nothing to tell now. A room of at least kRecordRoom (records.h); asked again for what
+    // is left of it while that is as much.
     virtual std::size_t fill(std::span<std::uint8_t> room) = 0;
     // Whether there is anything that the standby needs: it waits with its mastership for that.
     virtual bool has_state() const = 0;
