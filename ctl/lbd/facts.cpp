@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "ctl/lbd/hello_service.h"
+#include "ctl/lbd/sync_service.h"
 #include "dataplane/tables/snapshot.h"
 
 namespace fairlead {
@@ -206,6 +207,7 @@ api::ControllerFacts controller_facts(const Controller& controller) {
     facts.pins = pin_facts(controller);
     facts.state_file = controller.options().paths.state.string();
     facts.hello = hello_facts(controller);
+    if (controller.sync()) facts.sync = controller.sync()->status();
     for (const auto& pool : controller.config().pools)
         for (const auto& backend : pool.backends)
             facts.backends[{pool.name, backend.name}] = {next_hop_facts(controller, backend),
@@ -269,6 +271,7 @@ api::MetricsInput metrics_input(const Controller& controller) {
         input.hello = {hello->nodes.size(), std::any_of(hello->nodes.begin(), hello->nodes.end(), differs), hello->sent,
                        hello->received, hello->refused};
     }
+    if (controller.sync()) input.sync = controller.sync()->status();
     input.version = FAIRLEAD_VERSION;
     input.abi = std::to_string(FL_ABI);
     return input;

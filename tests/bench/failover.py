@@ -8,12 +8,16 @@
                           └── master, slave    front-ends, both used
 
 A run is one fault (`FAULTS`) under one set of traffic (failover_client.cpp), with everything whole before and afterwards.
+The faults of `TRANSITION_FAULTS` come while a backend is being drained, with a fifth of the connections begun since, and under
+a flood of SYNs: what the standby needs then does not follow from the config, so they need the state sync. `sync_off` is one of
+them without it: connections must break there, or else the run sees nothing.
 """
 
 import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -21,13 +25,23 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "netns"), str(HERE.parent / "interop")]
 
-from lab import (VIP4, Lab, LabError, Lbd, forget_instance, make_config, require_programs, setup_backends,  # noqa: E402
-                 wait_for)
+from lab import (BUILD, PYTHON, VIP4, Lab, LabError, Lbd, forget_instance, make_config,  # noqa: E402
+                 require_programs, setup_backends, wait_for)
 from vrrp import Keepalived  # noqa: E402
 
 # silent: the active node falls silent and dies; graceful: its controller is stopped; controller_killed: kill -9;
 # failback: the controller that was stopped starts again, and takes the VIP back.
 FAULTS = ("silent", "graceful", "controller_killed", "failback")
+# The same in a transition; rolling_upgrade: both controllers are replaced by the next version, one after the other;
+# sync_off: a graceful one of nodes that do not sync.
+TRANSITION_FAULTS = ("silent_in_transition", "graceful_in_transition", "rolling_upgrade", "sync_off")
+NEXT = BUILD / "ctl/lbd/lbd-next"  # the same program, of the next layout
+SYNC_MS = 20  # the sync's interval
+DRAINED = "master"
+LATER_SHARE, LATER_PER_SECOND = 5, 50  # one in so many connections begins in the transition
+LATER_AT_FAULT = 0.95  # of them: so that some were confirmed just before
+FLOOD_PER_SECOND = 1000  # to each balancer
+UPGRADE_S = 60  # for a node to be whole again, ten times what it takes
 BACKENDS = ("master", "slave")
 FAST_MS, SLOW_MS = 10, 100  # between adverts
 TCP_PORT, UDP_PORT = 7000, 7001
@@ -79,9 +93,10 @@ class FairleadPair:
     """Two lbd with one file."""
 
     def __init__(self, topology, programs, advert_ms):
-        self.lab = Lab(f"failover{os.getpid()}", topology=topology, pair=True)
+        self.lab = Lab(f"failover{os.getpid()}", topology=topology, pair=True, others=("flooder",))
         self.programs, self.advert_ms = programs, advert_ms
         self.first, self.second = self.lab.steering
+        self.cut_ns = None  # when the silent node's link was cut for certain
         # In on_master the first node takes its own front-end with it; probes are to go to the other in any case.
         self.probe_server = "slave"
 
@@ -89,13 +104,32 @@ class FairleadPair:
         self.lab.share_hash_key()
         setup_backends(self.lab, "l2dsr", (4,))
         self.servers = Servers(self.lab, self.programs / "failover-server", BACKENDS)
-        config = make_config(
+        self.sync = self.lab.share_sync_key() + f'interval = "{SYNC_MS}ms"\n'
+        self.lbds = {name: Lbd(self.lab, self.lab.nodes[name], self.config()) for name in self.lab.steering}
+
+    def config(self, sync=True):
+        ha = f'[ha]\nmode = "vrrp"\nvrid = 51\nadvert_interval = "{self.advert_ms}ms"\n'
+        return make_config(
             self.lab, pool={"checks": [CHECK]},
             backends=[{"name": name, "address": self.lab.nodes[name].v4} for name in BACKENDS],
             services=[{"ports": [TCP_PORT]}, {"name": "probes", "ports": [UDP_PORT], "protocol": "udp"}],
-            head=f'[ha]\nmode = "vrrp"\nvrid = 51\nadvert_interval = "{self.advert_ms}ms"\n',
+            head=ha + (self.sync if sync else ""),
             nodes={name: {"priority": priority} for name, priority in zip(self.lab.steering, PRIORITIES)})
-        self.lbds = {name: Lbd(self.lab, self.lab.nodes[name], config) for name in self.lab.steering}
+
+    def begin_anew(self, sync=True):
+        """Without anything that earlier runs left in tables: what is in transition stays so for an hour."""
+        for lbd in self.lbds.values():
+            if lbd.process and lbd.process.alive():
+                lbd.stop()
+            forget_instance(lbd.instance)
+            lbd.write_config(self.config(sync))
+        self.make_whole()
+        if sync:
+            self.wait_synced()
+
+    def wait_synced(self):
+        for lbd in self.lbds.values():
+            lbd.wait_synced(UPGRADE_S)
 
     def make_whole(self):
         """Everything runs, the first node holds the VIP, and both know both front-ends to be up."""
@@ -117,6 +151,7 @@ class FairleadPair:
 
     def silent(self):
         self.lab.cut_link(self.lab.nodes[self.first])
+        self.cut_ns = time.time_ns()
         self.lbds[self.first].process.kill()
         self.servers.kill(self.first)
         forget_instance(self.lbds[self.first].instance)  # it is dead, and begins anew
@@ -138,9 +173,43 @@ class FairleadPair:
         self.lbds[self.first].start(wait=False)
         return self.first
 
+    silent_in_transition, graceful_in_transition, sync_off = silent, graceful, graceful
+
+    def rolling_upgrade(self):
+        """As docs/operators-guide.md has it: the standby, a hand-over, the other one, which takes the VIP back."""
+        for name, other in ((self.second, self.first), (self.first, self.second)):
+            self.lbds[name].stop()
+            self.lbds[name].start(program=NEXT)
+            self.wait_synced()
+            if name == self.second:
+                self.lbds[other].lbctl("failover", "--to", name)
+                self.wait_active(name)
+        return self.first
+
+    def begin_transition(self):
+        """Some slots have another owner from now on, and their connections stay."""
+        self.lbds[self.first].lbctl("drain", DRAINED)
+
+    def slots_in_transition(self, name):
+        return self.lbds[name].lbctl_json("transitions")["slots_in_transition"]
+
+    @contextlib.contextmanager
+    def flood(self):
+        flooder = self.lab.flooder
+        floods = [flooder.popen("flood", PYTHON, HERE / "syn_flood.py", "eth0", flooder.mac, self.lab.nodes[name].mac, VIP4,
+                                TCP_PORT, "--rate", FLOOD_PER_SECOND) for name in self.lab.steering]
+        try:
+            for process in floods:
+                wait_for(lambda p=process: "ready" in p.output() or not p.alive(), "the flood")
+            yield
+        finally:
+            for process in floods:
+                process.stop()
+                self.lab.processes.remove(process)
+
     def lost_with(self, fault):
         """Names of front-ends that die of a fault."""
-        return [self.first] if fault == "silent" and self.first in BACKENDS else []
+        return [self.first] if fault.startswith("silent") and self.first in BACKENDS else []
 
 
 class KeepalivedPair:
@@ -228,15 +297,16 @@ def deployment(name, programs, advert_ms):
 # --- Runs -----------------------------------------------------------------------------------------------------------
 
 @contextlib.contextmanager
-def traffic(pair, connections):
-    """Runs the clients; what they report is in the dict afterwards."""
+def traffic(pair, connections, later=0):
+    """Runs the clients; what they report is in the dict afterwards. Yields it and what begins the `later` connections."""
     client = pair.lab.client.popen(
         "clients", pair.programs / "failover-client", VIP4, "--tcp", TCP_PORT, "--udp", UDP_PORT, "--connections",
-        connections, *(["--probe-server", pair.probe_server] if pair.probe_server else []))
+        connections, "--later", later, "--later-per-second", LATER_PER_SECOND,
+        *(["--probe-server", pair.probe_server] if pair.probe_server else []))
     report = {}
     try:
         wait_for(lambda: "ready" in client.output() or not client.alive(), "the clients' connections", 20)
-        yield report
+        yield report, lambda: client.signal(signal.SIGUSR1)
         if client.stop(30) != 0:
             raise LabError(f"failover-client: {client.output()}")
         report.update(json.loads(client.output().splitlines()[-1]))
@@ -250,7 +320,7 @@ def run_fault(pair, fault, connections):
     pair.make_whole()
     if fault == "failback":
         pair.prepare_failback()
-    with traffic(pair, connections) as report:
+    with traffic(pair, connections) as (report, _):
         time.sleep(BEFORE_S)
         fault_ns = time.time_ns()
         successor = getattr(pair, fault)()
@@ -259,15 +329,37 @@ def run_fault(pair, fault, connections):
     return {"fault_ns": fault_ns, "lost_with": pair.lost_with(fault), **report}
 
 
+def run_in_transition(pair, fault, connections):
+    """The same in the middle of a transition, as TRANSITION_FAULTS have it."""
+    later = connections // LATER_SHARE
+    pair.begin_anew(sync=fault != "sync_off")
+    with traffic(pair, connections - later, later) as (report, begin_later), pair.flood():
+        time.sleep(BEFORE_S)
+        pair.begin_transition()
+        begin_later()
+        time.sleep(LATER_AT_FAULT * later / LATER_PER_SECOND)
+        moved = pair.slots_in_transition(pair.first)
+        pair.cut_ns, fault_ns = None, time.time_ns()
+        successor = getattr(pair, fault)()
+        time.sleep(AFTER_S)
+        pair.wait_active(successor)
+        still = pair.slots_in_transition(successor)
+    return {"fault_ns": fault_ns, "cut_ns": pair.cut_ns, "sync_ms": SYNC_MS, "lost_with": pair.lost_with(fault),
+            "slots_in_transition": moved, "slots_in_transition_after": still, **report}
+
+
 def run_deployment(name, faults, programs, runs, connections, advert_ms):
-    """{fault: [run, ...]}, the faults in turn."""
+    """{fault: [run, ...]}, the faults in turn; those in transition, which take long, a third as often."""
     pair = deployment(name, programs, advert_ms)
     found = {fault: [] for fault in faults}
     with pair.lab:
         pair.build()
         for number in range(runs):
             for fault in faults:
-                found[fault].append(run_fault(pair, fault, connections))
+                if fault not in TRANSITION_FAULTS:
+                    found[fault].append(run_fault(pair, fault, connections))
+                elif number % 3 == 0:
+                    found[fault].append(run_in_transition(pair, fault, connections))
             print(f"bench: failover: {name}, adverts every {advert_ms} ms: run {number + 1} of {runs}", file=sys.stderr,
                   flush=True)
     return found
@@ -276,11 +368,11 @@ def run_deployment(name, faults, programs, runs, connections, advert_ms):
 def missing_programs(programs):
     found = [require_programs()] if require_programs() else []
     found += [tool for tool in ("keepalived", "haproxy") if not shutil.which(tool)]
-    return ", ".join(found + [str(programs / name) for name in ("failover-client", "failover-server")
-                              if not (programs / name).exists()])
+    needed = [NEXT, *(programs / name for name in ("failover-client", "failover-server"))]
+    return ", ".join(found + [str(program) for program in needed if not program.exists()])
 
 
-PLAN = {name: FAULTS for name in ("external", "on_master", "keepalived")}
+PLAN = {"external": FAULTS + TRANSITION_FAULTS, "on_master": FAULTS + TRANSITION_FAULTS, "keepalived": FAULTS}
 
 
 def measure(programs, runs=10, connections=500, plan=None, fast_ms=FAST_MS, slow=True):

@@ -6,6 +6,7 @@
 // exchange, begun from then on: it was kept if it does, and broken if it does not. Then prints one JSON object:
 //
 //   connections   by the server that greeted: how many were kept, how many broken
+//   later         of those that were begun on SIGUSR1, evenly, each: server, greeted_ns (CLOCK_REALTIME), kept, reason
 //   new           of the stream: done, failed
 //   probes        began_ns (CLOCK_REALTIME), and after it in microseconds when each was sent, and when each that was
 //                 answered had arrived at its server, by the server's kernel
@@ -62,13 +63,15 @@ struct Options {
     std::string address;
     std::uint16_t tcp_port = 0, udp_port = 0;
     unsigned connections = 500;
+    unsigned later = 0;  // more of them, begun on SIGUSR1
+    unsigned later_per_second = 50;
     unsigned interval_ms = 200;         // from one exchange of a connection to the next
     unsigned new_per_second = 50;       // connections of the stream
     unsigned probe_interval_us = 1000;  // from one probe to the next
     std::string probe_server;           // the one that probes are to reach; empty: any
 };
 
-volatile std::sig_atomic_t stop_requested = 0;
+volatile std::sig_atomic_t stop_requested = 0, later_requested = 0;
 
 std::int64_t clock_ns(clockid_t clock) {
     timespec now{};
@@ -119,6 +122,7 @@ class Talk {
     const std::string& error() const { return error_; }
     bool alive() const { return error_.empty(); }
     bool greeted() const { return !server_.empty(); }
+    std::int64_t greeted_ns() const { return greeted_ns_; }  // CLOCK_REALTIME; 0: not yet
     bool waiting() const { return begun_ != done_; }
     std::uint64_t done() const { return done_; }
     std::uint64_t begun() const { return begun_; }
@@ -145,6 +149,7 @@ class Talk {
         std::copy_n(received_.begin(), name_.size(), name_.begin());
         received_.erase(0, name_.size());
         server_ = text_of(name_);
+        greeted_ns_ = clock_ns(CLOCK_REALTIME);
     }
 
     void take_echo() {
@@ -165,6 +170,7 @@ class Talk {
     }
 
     std::uint64_t id_, begun_ = 0, done_ = 0;
+    std::int64_t greeted_ns_ = 0;
     int descriptor_;
     Name name_{};  // of the server, as it greeted
     std::string server_, received_, error_;
@@ -264,8 +270,7 @@ class Client {
     // What is wrong, or nothing.
     std::string begin() {
         for (unsigned i = 0; i < options_.connections; ++i) {
-            auto& talk = connections_.emplace_back(std::make_unique<Talk>(options_, ids_++));
-            if (talk->alive()) watch(talk->descriptor(), talk.get());
+            add_connection();
             if (i % kBegunAtOnce == kBegunAtOnce - 1) wait_until_greeted();
         }
         wait_until_greeted();
@@ -280,6 +285,7 @@ class Client {
         next_attempt_ns_ = now_ns();
         spread_exchanges();
         while (!stop_requested) {
+            add_later(now_ns());
             begin_due(now_ns());
             start_attempts(now_ns());
             wait();
@@ -293,16 +299,16 @@ class Client {
     nlohmann::json report() {
         nlohmann::json connections = nlohmann::json::object();
         std::uint64_t exchanges = 0;
-        for (std::size_t i = 0; i < connections_.size(); ++i) {
+        for (std::size_t i = 0; i < options_.connections; ++i) {
             const auto& talk = *connections_[i];
             auto& of_server = connections[talk.server()];
             if (of_server.is_null()) of_server = {{"kept", 0}, {"broken", 0}, {"reasons", nlohmann::json::object()}};
             exchanges += talk.done();
-            const bool kept = talk.alive() && talk.done() >= target_[i];
-            of_server[kept ? "kept" : "broken"] = of_server[kept ? "kept" : "broken"].get<int>() + 1;
-            if (!kept) count(of_server["reasons"], talk.alive() ? "silence" : talk.error());
+            of_server[kept(i) ? "kept" : "broken"] = of_server[kept(i) ? "kept" : "broken"].get<int>() + 1;
+            if (!kept(i)) count(of_server["reasons"], end_of(talk));
         }
         return {{"connections", connections},
+                {"later", later_report()},
                 {"exchanges", exchanges},
                 {"new", {{"done", attempts_done_}, {"failed", attempts_failed_}, {"reasons", attempt_reasons_}}},
                 {"probes", prober_.report()}};
@@ -313,6 +319,35 @@ class Client {
         std::unique_ptr<Talk> talk;
         std::int64_t deadline_ns;
     };
+
+    void add_connection() {
+        auto& talk = connections_.emplace_back(std::make_unique<Talk>(options_, ids_++));
+        if (talk->alive()) watch(talk->descriptor(), talk.get());
+    }
+
+    void add_later(std::int64_t now) {
+        if (!later_requested) return;
+        if (next_later_ns_ == 0) next_later_ns_ = now;
+        const auto all = options_.connections + options_.later;
+        for (; next_later_ns_ <= now && connections_.size() < all;
+             next_later_ns_ += kSecond_ns / options_.later_per_second) {
+            add_connection();
+            due_ns_.push_back(now);
+        }
+    }
+
+    bool kept(std::size_t i) const { return connections_[i]->alive() && connections_[i]->done() >= target_[i]; }
+    static std::string end_of(const Talk& talk) { return talk.alive() ? "silence" : talk.error(); }
+
+    nlohmann::json later_report() const {
+        auto rows = nlohmann::json::array();
+        for (std::size_t i = options_.connections; i < connections_.size(); ++i) {
+            const auto& talk = *connections_[i];
+            rows.push_back({{"server", talk.server()}, {"greeted_ns", talk.greeted_ns()}, {"kept", kept(i)}});
+            if (!kept(i)) rows.back()["reason"] = end_of(talk);
+        }
+        return rows;
+    }
 
     static void count(nlohmann::json& reasons, const std::string& reason) {
         reasons[reason] = reasons.value(reason, 0) + 1;
@@ -357,7 +392,7 @@ class Client {
     void begin_due(std::int64_t now) {
         for (std::size_t i = 0; i < connections_.size(); ++i) {
             auto& talk = *connections_[i];
-            if (!talk.alive() || talk.waiting() || due_ns_[i] > now) continue;
+            if (!talk.alive() || !talk.greeted() || talk.waiting() || due_ns_[i] > now) continue;
             talk.begin_exchange();
             due_ns_[i] = now + options_.interval_ms * kMillisecond_ns;
         }
@@ -390,7 +425,8 @@ class Client {
         for (const auto deadline = now_ns() + kLastExchange_ns; now_ns() < deadline && !ended();) {
             for (std::size_t i = 0; i < connections_.size(); ++i) {
                 auto& talk = *connections_[i];
-                if (talk.alive() && !talk.waiting() && talk.begun() < target_[i]) talk.begin_exchange();
+                if (talk.alive() && talk.greeted() && !talk.waiting() && talk.begun() < target_[i])
+                    talk.begin_exchange();
             }
             wait();
             finish_attempts(now_ns());
@@ -411,7 +447,7 @@ class Client {
     std::vector<std::int64_t> due_ns_;   // of each connection's next exchange
     std::vector<std::uint64_t> target_;  // the exchange that each must complete to have been kept
     std::vector<Attempt> attempts_;
-    std::int64_t next_attempt_ns_ = 0;
+    std::int64_t next_attempt_ns_ = 0, next_later_ns_ = 0;
     unsigned attempts_done_ = 0, attempts_failed_ = 0;
     nlohmann::json attempt_reasons_ = nlohmann::json::object();
 };
@@ -425,6 +461,8 @@ int main(int argc, char** argv) {
     app.add_option("--tcp", options.tcp_port, "port of connections")->required();
     app.add_option("--udp", options.udp_port, "port of probes")->required();
     app.add_option("--connections", options.connections, "long-lived ones")->check(CLI::Range(1, 10'000));
+    app.add_option("--later", options.later, "more of them, begun on SIGUSR1")->check(CLI::Range(0, 10'000));
+    app.add_option("--later-per-second", options.later_per_second, "")->check(CLI::Range(1, 1'000));
     app.add_option("--interval-ms", options.interval_ms, "from one exchange to the next")->check(CLI::Range(1, 60'000));
     app.add_option("--new-per-second", options.new_per_second, "new connections")->check(CLI::Range(0, 1'000));
     app.add_option("--probe-interval-us", options.probe_interval_us, "")->check(CLI::Range(100, 1'000'000));
@@ -432,6 +470,7 @@ int main(int argc, char** argv) {
     CLI11_PARSE(app, argc, argv);
 
     std::signal(SIGTERM, [](int) { stop_requested = 1; });
+    std::signal(SIGUSR1, [](int) { later_requested = 1; });
     Client client(options);
     if (const auto wrong = client.begin(); !wrong.empty()) {
         std::cerr << "failover-client: " << options.address << ": " << wrong << "\n";

@@ -489,6 +489,56 @@ def test_a_sender_that_was_held_up_decides_nothing():
     assert not failover_summary(failover_run(sender_silence=(1000, 1030)))["inconclusive"]  # kept all the same
 
 
+FAULT_NS = 10**18 + 1_000_000_000  # of failover_run()
+
+
+def later(ms, kept=True, server="slave"):
+    """A connection that was greeted so long after the fault."""
+    return {"server": server, "greeted_ns": FAULT_NS + ms * 1_000_000, "kept": kept, **({} if kept else {"reason": "closed"})}
+
+
+def transition_run(*connections, cut_ms=30, lost_with=(), slots=512, after=512):
+    """What failover.run_in_transition() returns: 400 connections that are kept, and these."""
+    first = {name: {"kept": 200, "broken": 0, "reasons": {}} for name in ("master", "slave")}
+    return {**failover_run(connections=first, lost_with=lost_with), "cut_ns": FAULT_NS + cut_ms * 1_000_000 if cut_ms else None,
+            "sync_ms": 20, "slots_in_transition": slots, "slots_in_transition_after": after, "later": list(connections)}
+
+
+def transition_missed(run, fault="silent_in_transition"):
+    result = failover_summary(run, fault=fault)
+    return result["external"][fault], {name.removeprefix(f"external.{fault}.") for name, verdict in result["verdicts"].items()
+                                       if not verdict["kept"]}
+
+
+def test_what_was_confirmed_just_before_a_silent_death_is_counted_apart():
+    # Before the last interval, within it, while the link was being cut, and after all that.
+    connections = [later(ms, kept=False) for ms in (-21, -19, 25, 49, 51)]
+    found, missed = transition_missed(transition_run(*connections, later(-500)))
+    assert (found["connections_unsynced"], found["connections_broken"], found["connections_kept"]) == (3, 2, 401)
+    assert (found["connections_last_interval"], found["connections_in_transition"]) == (3, 3)
+    assert found["broken_reasons"] == {"closed": 2} and missed == {"connections_broken"}
+    # A node that takes leave tells all before it goes.
+    found, missed = transition_missed(transition_run(later(-19, kept=False), cut_ms=None), "graceful_in_transition")
+    assert (found["connections_unsynced"], found["connections_broken"]) == (0, 1) and missed == {"connections_broken"}
+    found, missed = transition_missed(transition_run(later(-500, False, "master"), later(-500), lost_with=["master"]))
+    assert (found["connections_lost_with_node"], found["connections_broken"], missed) == (1, 0, set())
+
+
+@pytest.mark.parametrize("run, missed", [
+    (transition_run(later(-500)), set()), (transition_run(later(-500), slots=0), {"slots_in_transition"}),
+    (transition_run(later(-500), after=0), {"slots_in_transition_after"}),
+    (transition_run(later(500)), {"connections_in_transition"})])
+def test_a_run_in_transition_needs_one(run, missed):
+    assert transition_missed(run)[1] == missed
+
+
+def test_without_the_sync_connections_must_break():
+    for broken, missed in ((20, set()), (19, {"connections_broken"})):
+        run = transition_run(*(later(-500, kept=number >= broken) for number in range(100)), cut_ms=None, after=0)
+        found, really = transition_missed(run, "sync_off")
+        assert found["connections_broken"] == broken and really == missed
+
+
 def test_failover_leaves_nothing_when_it_is_told_to_end():
     missing = "root" if os.geteuid() != 0 else failover.missing_programs(PROGRAMS)
     if missing:
@@ -526,6 +576,24 @@ def test_failover_breaks_no_connection():
     # A proxy's connections do end: the clients tell kept from broken.
     assert result["keepalived"]["graceful"]["connections_broken"] == 60
     assert not glob.glob(f"/run/netns/fl-failover{os.getpid()}-*")
+
+
+def test_failover_in_a_transition_breaks_no_connection():
+    """As above, with faults in a transition; and without the sync some break."""
+    missing = "root" if os.geteuid() != 0 else failover.missing_programs(PROGRAMS)
+    if missing:
+        pytest.skip(f"missing: {missing}")
+    plan = {"external": ["silent_in_transition", "rolling_upgrade", "sync_off"], "on_master": ["graceful_in_transition"]}
+    measured = failover.measure(PROGRAMS, runs=1, connections=200, plan=plan, fast_ms=failover.SLOW_MS, slow=False)
+    result = failover_report.summarize(measured)
+    for deployment, faults in plan.items():
+        for fault in faults:
+            found = result[deployment][fault]
+            assert sum(found[name] for name in failover_report.COLUMNS if name.startswith("connections")) == 200
+            assert found["connections_in_transition"] > 20 and found["slots_in_transition"] > 300, found
+            assert found["new_done"] > 50, found
+    missed = [name for name, verdict in result["verdicts"].items() if not verdict["kept"] and not name.endswith("outage_ms")]
+    assert missed == [], result
 
 
 # --- Failover of front-ends --------------------------------------------------------------------------------------------

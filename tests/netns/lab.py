@@ -437,6 +437,13 @@ class Lab:
         key.write_text("00112233445566778899aabbccddeeff\n")
         key.chmod(0o600)
 
+    def share_sync_key(self):
+        """The key that the balancers of the lab sync with. Returns the table of a configuration that names it."""
+        key = self.folder / "sync.key"
+        key.write_text("0123456789abcdef" * 4 + "\n")
+        key.chmod(0o600)
+        return f'[sync]\nkey_file = "{key}"\n'
+
     def replace_interface(self, node):
         """Pulls the node's network card out and puts in another, with the same name and addresses."""
         self.sw.run("ip", "link", "delete", node.peer())
@@ -655,6 +662,20 @@ class Lbd:
         """wait_up(master=False, slave=True)"""
         wait_for(lambda: all(self.up().get(n) is v for n, v in expected.items()),
                  f"backends {expected} (now {self.up()})", timeout)
+
+    def sync(self):
+        """What `lbctl sync status` says; None without [sync] or lbd."""
+        return self.lbctl_json("sync", "status", check=False)["sync"]
+
+    def wait_synced(self, timeout=10):
+        """The other nodes are heard, who stands by has all that the active one knows, and mastership waits for nothing."""
+        def synced():
+            if self.lbctl("sync", "status", check=False).returncode != 0:
+                return False
+            sync = self.sync()
+            return sync["mastership"] not in ("peer", "full") and all(
+                peer["part"] in ("sends", "receives", "both") and peer["lag_s"] == 0 for peer in sync["peers"])
+        wait_for(synced, f"{self.instance} to be synced", timeout, 0.05)
 
     def attached_mode(self, interface="eth0"):
         """'native', 'generic' or None, as the kernel says it."""
