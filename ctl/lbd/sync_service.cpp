@@ -230,6 +230,7 @@ void SyncService::feed_dirty(Clock::time_point now) {
     if (active_.empty() || now - dirty_at_ < settings_.interval) return;
     if (std::ranges::none_of(peers_, [](const auto& peer) { return peer.second->heard; })) return;
     dirty_at_ = now;
+    for (const auto& [address, peer] : peers_) peer->source.compare_slots();
     const auto since = std::exchange(dirty_since_ns_, tables::monotonic_ns());
     groups_.clear();
     dirty_.take(tables::pin_groups(tables_.tables), groups_);
