@@ -16,7 +16,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kAnswerSpacing{50};  // of answers to strangers: what is replayed makes at most 20 a second
 constexpr milliseconds kAnswerTime{1000};   // an answer is believed for as long, and for at most twice that
-constexpr milliseconds kHeardLeast{200};
+constexpr milliseconds kHeardLeast{500};
 constexpr int kHeardIntervals = 3;
 // Bytes that may be sent: so many a second, and at most a window of messages saved up.
 class Rate {
