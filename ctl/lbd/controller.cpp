@@ -1320,7 +1320,8 @@ ReloadResult Controller::reload(Leavers leavers) {
     std::swap(state_, state);
     follow_checks();
     auto next = make_plan();
-    auto changed = plan::diff_plan(plan_, next);
+    auto changed = config::diff_settings(*loaded.config, config_);
+    for (auto& line : plan::diff_plan(plan_, next)) changed.push_back(std::move(line));
     if (!published_) plan_ = std::move(next);
     if (auto applied = published_ ? apply(std::move(next)) : Result<void>{}; !applied) {
         std::swap(config_, *loaded.config);

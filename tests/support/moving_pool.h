@@ -65,7 +65,6 @@ class MovingPool {
 
     tables::Tables& tables() { return *tables_; }
     tables::TableWriter& writer() { return *writer_; }
-    std::uint32_t id() const { return pool_; }
 
     void set_state(std::uint16_t backend, fl_backend_state state) {
         check(writer_->set_backend_state(pool_, backend, state, 1500, hop_));

@@ -39,7 +39,7 @@ class SyncMessage : public testing::Test {
         return refusal(signed_again(bytes));
     }
     Bytes signed_again(Bytes bytes) {
-        bytes.resize(bytes.size() - kMacBytes);
+        bytes.erase(bytes.end() - std::ptrdiff_t{kMacBytes}, bytes.end());
         const auto mac = authenticator_.mac(bytes);
         bytes.insert(bytes.end(), mac.begin(), mac.end());
         return bytes;

@@ -10,11 +10,12 @@
 #include <thread>
 
 #include "tests/support/moving_pool.h"
+#include "tests/unit/dataplane/tables/store_tracer.h"
 
 namespace fairlead::tables {
 namespace {
-using test::FlowPackets;
-using test::MovingPool;
+using fairlead::test::FlowPackets;
+using fairlead::test::MovingPool;
 
 constexpr std::uint64_t kUnit = std::uint64_t{1} << FL_PIN_TIME_SHIFT;
 constexpr std::uint64_t kStart = 1000 * kUnit;
@@ -243,7 +244,18 @@ class Teller {
         for (const auto& pin : pins_) told_.emplace(pin.bucket, pin.word);
         rounds_ += !groups_.empty();
     }
-    bool told(std::uint32_t bucket, std::uint64_t word) const { return told_.contains({bucket, word}); }
+    // Every pin that there is, as it is.
+    void expect_all_told(std::uint64_t pins) const {
+        std::uint64_t expected = 0, missed = 0;
+        for (std::uint32_t bucket = 0; bucket < tables_.pins().size(); ++bucket)
+            for (const std::uint64_t word : tables_.pins()[bucket].words) {
+                if (!word) continue;
+                ++expected;
+                missed += !told_.contains({bucket, word});
+            }
+        EXPECT_EQ(expected, pins);
+        EXPECT_EQ(missed, 0U);
+    }
     std::uint64_t rounds() const { return rounds_; }
 
   private:
@@ -276,17 +288,33 @@ TEST(PinSyncStress, NoPinThatAnEngineConfirmsOrEndsIsMissed) {
     while (running > 0) teller.tell();
     for (auto& thread : threads) thread.join();
     teller.tell();
-    std::uint64_t expected = 0, missed = 0;
-    for (std::uint32_t bucket = 0; bucket < pool.tables().pins().size(); ++bucket)
-        for (const auto word : pool.tables().pins()[bucket].words) {
-            if (!word) continue;
-            ++expected;
-            missed += !teller.told(bucket, word);
-        }
-    EXPECT_EQ(expected, kEngines * kFlowsOfEach);
-    EXPECT_EQ(missed, 0U);
+    teller.expect_all_told(kEngines * kFlowsOfEach);
     EXPECT_GT(teller.rounds(), 10U) << "it was asked while engines ran";
 }
+
+#ifdef FAIRLEAD_STORE_TRACER
+// Whoever asks just after any store of an engine's, and once more in the end, has missed nothing.
+TEST(PinSyncEveryStore, NoPinIsMissedWhereverAnEngineStands) {
+    MovingPool pool({.pins = 32768, .idle_timeout_s = kIdle});
+    pool.set_words(kMoving);
+    auto engine = pool.engine();
+    engine.now_ns = engine.now_coarse_ns = kStart;
+    Teller teller(pool.tables());
+    for (std::uint16_t port = 1000; port < 1020; ++port) {
+        const FlowPackets flow(port, MovingPool::kPort);
+        pool.to(engine, flow.syn);
+        for (const auto* frame : {&flow.data, &flow.fin}) {
+            test::StoreTracer* tracing = nullptr;
+            test::StoreTracer tracer(pool.tables(), [&] { tracing->lift([&] { teller.tell(); }); });
+            tracing = &tracer;
+            pool.to(engine, *frame);
+            EXPECT_GE(tracer.stores(), 2) << "the word and the byte";
+        }
+    }
+    teller.tell();
+    teller.expect_all_told(20);
+}
+#endif
 
 }  // namespace
 }  // namespace fairlead::tables
