@@ -128,6 +128,7 @@ void SyncService::set_active(const std::map<std::uint32_t, ToldPool>& pools) {
 }
 
 void SyncService::set_standby(const std::function<std::set<std::uint32_t>(const IpAddress& peer)>& pools_of) {
+    placed_ = true;
     for (const auto& [address, peer] : peers_)
         if (peer->sink.allow(pools_of(address))) peer->session.ask_again();
 }
@@ -299,7 +300,8 @@ void SyncService::follow_wait(Clock::time_point now) {
         heard = true;
         if (!status.peer_has_state || status.common_differs) continue;
         told = true;
-        if (peer->sink.whole()) return end_wait(sync::Wait::kSynced, "has the whole state of node " + status.name);
+        if (placed_ && peer->sink.whole())
+            return end_wait(sync::Wait::kSynced, "has the whole state of node " + status.name);
     }
     wait_ = told ? sync::Wait::kFull : sync::Wait::kPeer;
     if (now - started_ >= settings_.wait)

@@ -123,6 +123,7 @@ class SyncService {
     std::uint64_t dirty_since_ns_ = 0;
     sync::Wait wait_ = sync::Wait::kPeer;
     Clock::time_point started_;
+    bool placed_ = false;   // set_standby() was called: what is told from then on can be taken
     bool changed_ = false;  // on_change_ is to be called at the end of this turn
     sync::Refusals refused_{};
     std::string error_;
