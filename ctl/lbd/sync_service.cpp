@@ -59,7 +59,6 @@ SyncService::SyncService(boost::asio::io_context& io, SyncTables tables, const c
       settings_(settings),
       key_(key),
       on_change_(std::move(on_change)),
-      nonce_(random_nonce()),
       readable_(io),
       timer_(io),
       dirty_(tables.tables),
@@ -103,7 +102,7 @@ void SyncService::follow(const SyncScope& scope) {
     };
     for (const auto& address : scope.peers) {
         if (peers_.contains(address)) continue;
-        sync::SessionOptions options{.key = key_, .nonce = nonce_, .name = scope.name, .common = common()};
+        sync::SessionOptions options{.key = key_, .nonce = random_nonce(), .name = scope.name, .common = common()};
         options.interval = settings_.interval;
         options.bytes_per_second = settings_.rate_mbit * 1'000'000ULL / 8;
         peers_[address] = std::make_unique<Peer>(tables_, follow_pool, std::move(options), Clock::now());
@@ -231,6 +230,7 @@ void SyncService::feed_dirty(Clock::time_point now) {
     if (active_.empty() || now - dirty_at_ < settings_.interval) return;
     if (std::ranges::none_of(peers_, [](const auto& peer) { return peer.second->heard; })) return;
     dirty_at_ = now;
+    for (const auto& [address, peer] : peers_) peer->source.compare_slots();
     const auto since = std::exchange(dirty_since_ns_, tables::monotonic_ns());
     groups_.clear();
     dirty_.take(tables::pin_groups(tables_.tables), groups_);

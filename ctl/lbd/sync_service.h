@@ -109,7 +109,6 @@ class SyncService {
     config::Sync settings_;
     sync::Key key_;
     std::function<void()> on_change_;
-    std::uint64_t nonce_;
     boost::asio::posix::stream_descriptor readable_;
     boost::asio::steady_timer timer_;
     std::optional<Clock::time_point> turn_at_;  // when the timer will call

@@ -2,7 +2,7 @@
 #include "ctl/lbd/sync_source.h"
 
 #include <algorithm>
-#include <array>
+#include <cstring>
 #include <limits>
 
 #include "dataplane/core/pins.h"
@@ -11,6 +11,7 @@ namespace fairlead {
 namespace {
 constexpr std::uint32_t kSlotsACall = 1U << 18;  // that are compared: 1 MiB of words
 constexpr std::uint32_t kGap = 3;                // slots that did not change, told rather than a record begun
+constexpr std::uint32_t kLongestRun = sync::kMessageBytes / sizeof(std::uint32_t);
 constexpr std::uint32_t kAnyAge = std::numeric_limits<std::uint32_t>::max();
 
 // The pin that was confirmed at that time, or after it, is not older than this.
@@ -41,7 +42,7 @@ void SyncSource::add_dirty(std::span<const std::uint32_t> groups, std::uint64_t 
 
 void SyncSource::begin() {
     told_.clear();
-    pools_changed_ = true;
+    pools_changed_ = comparing_ = true;
     next_pool_ = next_slot_ = next_group_ = 0;
     dirty_.clear();  // the whole has them
     pins_.clear();
@@ -88,53 +89,69 @@ bool SyncSource::tell_backends(const ToldPool& pool, Told& told, sync::RecordWri
     return true;
 }
 
-// Round all pools, from where the last call ended.
+// Round all pools, from where the last call ended; over when a whole round found no difference.
 bool SyncSource::tell_slots(sync::RecordWriter& out) {
+    if (!comparing_ || told_.empty()) return true;
     auto budget = kSlotsACall;
     auto pool = told_.lower_bound(next_pool_);
-    for (std::size_t looked = 0; looked <= told_.size() && budget > 0; ++looked) {
+    for (std::size_t looked = 0; looked <= told_.size(); ++looked) {
         if (pool == told_.end()) {
             pool = told_.begin();
             next_slot_ = 0;
         }
         next_pool_ = pool->first;
         if (!tell_slots_of(pool->first, pool->second, budget, out)) return false;
-        if (budget == 0) break;
+        if (budget == 0) return true;
         next_slot_ = 0;
         ++pool;
         next_pool_ = pool == told_.end() ? 0 : pool->first;
     }
+    comparing_ = false;
     return true;
 }
 
+namespace {
+// How many words from `slot` on are told as they are, by blocks.
+std::uint32_t equal_from(std::uint32_t slot, std::span<const std::uint32_t> words,
+                         std::span<const std::uint32_t> told) {
+    constexpr std::uint32_t kBlock = 1024;
+    std::uint32_t equal = 0;
+    while (slot + equal + kBlock <= told.size() &&
+           std::memcmp(&words[slot + equal], &told[slot + equal], kBlock * sizeof(std::uint32_t)) == 0)
+        equal += kBlock;
+    while (slot + equal < told.size() && words[slot + equal] == told[slot + equal]) ++equal;
+    return equal;
+}
+}  // namespace
+
+// Nobody writes slots but this thread.
 bool SyncSource::tell_slots_of(std::uint32_t id, Told& told, std::uint32_t& budget, sync::RecordWriter& out) {
     const auto words = writer_.slots_of(id).words;
     const auto count = static_cast<std::uint32_t>(words.size());
     if (!told.pool || told.pool->slots != count) return true;  // the tables are about to change
     const auto differs = [&](std::uint32_t slot) {
-        return slot >= told.words.size() || told.words[slot] != tables::load_word(words[slot]);
+        return slot >= told.words.size() || told.words[slot] != words[slot];
     };
     auto slot = std::min(next_slot_, static_cast<std::uint32_t>(told.words.size()));
-    for (; slot < count && budget > 0; --budget) {
-        if (!differs(slot)) {
-            next_slot_ = ++slot;
+    while (slot < count && budget > 0) {
+        if (const auto equal = equal_from(slot, words, told.words); equal > 0) {
+            next_slot_ = slot += equal;
+            budget -= std::min(budget, equal);
             continue;
         }
-        std::array<std::uint32_t, sync::kMessageBytes / sizeof(std::uint32_t)> run;
         std::uint32_t length = 0;
-        for (std::uint32_t i = 0, same = 0; slot + i < count && i < run.size() && same <= kGap; ++i) {
-            run[i] = tables::load_word(words[slot + i]);
+        for (std::uint32_t i = 0, same = 0; slot + i < count && i < kLongestRun && same <= kGap; ++i) {
             same = differs(slot + i) ? 0 : same + 1;
             if (same == 0) length = i + 1;
         }
-        const auto fitted = static_cast<std::uint32_t>(out.add_slots(id, slot, {run.data(), length}));
+        const auto fitted = static_cast<std::uint32_t>(out.add_slots(id, slot, words.subspan(slot, length)));
         if (fitted == 0) return false;
         told.words.resize(std::max<std::size_t>(told.words.size(), slot + fitted));
-        std::copy_n(run.begin(), fitted, told.words.begin() + slot);
+        std::copy_n(words.begin() + slot, fitted, told.words.begin() + slot);
         slots_told_ += fitted;
         stream_slots_ += fitted;
         next_slot_ = slot += fitted;
-        budget -= std::min(budget - 1, fitted);
+        budget -= std::min(budget, fitted);
     }
     return true;
 }

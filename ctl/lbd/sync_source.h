@@ -40,6 +40,8 @@ class SyncSource : public sync::Source {
     // True if what was told does not go on to that: other pools, or another number of slots. A new stream is needed then.
     bool set_pools(const std::map<std::uint32_t, ToldPool>& pools);
 
+    // Slots may be others than when they were last compared, and are to be compared again, once.
+    void compare_slots() { comparing_ = true; }
     // Groups of pins in which some were confirmed; of all sources one takes them from the tables.
     void add_dirty(std::span<const std::uint32_t> groups, std::uint64_t confirmed_since_ns);
 
@@ -77,6 +79,7 @@ class SyncSource : public sync::Source {
     std::map<std::uint32_t, ToldPool> pools_;
     std::map<std::uint32_t, Told> told_;
     bool pools_changed_ = true;
+    bool comparing_ = true;
     std::uint32_t next_pool_ = 0, next_slot_ = 0;  // where the comparison of slots goes on
     std::vector<Dirty> dirty_;
     std::vector<sync::Pin> pins_;  // of the last group that was read; from next_pin_ on to be told

@@ -23,17 +23,15 @@ using Bytes = std::span<const std::uint8_t>;
 constexpr std::array<std::uint8_t, 4> kMagic = {'F', 'L', 'S', 'Y'};
 constexpr std::size_t kVersionAt = 4, kTypeAt = 5, kFlagsAt = 6, kNameLengthAt = 7, kNonceAt = 8, kHeardAt = 16,
                       kCounterAt = 24, kSteeringAt = 32, kKeyIdAt = 36, kPinsAt = 40, kIntervalAt = 44;
-constexpr std::size_t kAnswersAt = 0, kHelloFlagsAt = 8;
+constexpr std::size_t kAnswersAt = 0;
 constexpr std::size_t kStreamAt = 0, kNumberAt = 8, kBodyFlagsAt = 16, kBeyondAt = 17;
 constexpr std::uint8_t kHello = 1, kData = 2, kAck = 3;
 constexpr std::uint8_t kHasState = 1;
-constexpr std::uint8_t kAsks = 1;      // of a hello
 constexpr std::uint8_t kCaughtUp = 1;  // of data
 constexpr std::uint8_t kAnew = 1;      // of an ack
 
 std::size_t put_body(std::span<std::uint8_t> to, const Hello& hello) {
     put(to, kAnswersAt, hello.answers);
-    to[kHelloFlagsAt] = hello.asks ? kAsks : 0;
     return kHelloBytes;
 }
 
@@ -56,8 +54,7 @@ std::size_t put_body(std::span<std::uint8_t> to, const Ack& ack) {
 
 // Flags that are not known are a later version's, and mean nothing here.
 std::optional<std::variant<Hello, Data, Ack>> read_body(std::uint8_t type, Bytes body) {
-    if (type == kHello && body.size() == kHelloBytes)
-        return Hello{get<std::uint64_t>(body, kAnswersAt), (body[kHelloFlagsAt] & kAsks) != 0};
+    if (type == kHello && body.size() == kHelloBytes) return Hello{get<std::uint64_t>(body, kAnswersAt)};
     if (type == kData && body.size() >= kDataBytes && get<std::uint64_t>(body, kStreamAt) != 0)
         return Data{get<std::uint64_t>(body, kStreamAt), get<std::uint64_t>(body, kNumberAt),
                     (body[kBodyFlagsAt] & kCaughtUp) != 0, body.subspan(kDataBytes)};

@@ -21,7 +21,7 @@ namespace fairlead::sync {
 inline constexpr std::uint8_t kSyncVersion = 1;
 inline constexpr std::size_t kHeaderBytes = 48;  // before the name
 inline constexpr std::size_t kMacBytes = 16;
-inline constexpr std::size_t kHelloBytes = 9;
+inline constexpr std::size_t kHelloBytes = 8;
 inline constexpr std::size_t kDataBytes = 17;  // before the records
 inline constexpr std::size_t kBitmapBytes = 64;
 inline constexpr std::size_t kAckBytes = 17 + kBitmapBytes;
@@ -32,7 +32,6 @@ using MessageBuffer = std::array<std::uint8_t, kMessageBytes>;
 // Says who is there, and asks who is.
 struct Hello {
     std::uint64_t answers = 0;  // the counter of the receiver's message that it answers; 0: none
-    bool asks = false;          // the sender does not take the receiver for its peer, and wants an answer
 };
 
 // A message of the sender's stream.

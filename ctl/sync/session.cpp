@@ -16,7 +16,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kAnswerSpacing{50};  // of answers to strangers: what is replayed makes at most 20 a second
 constexpr milliseconds kAnswerTime{1000};   // an answer is believed for as long, and for at most twice that
-constexpr milliseconds kHeardLeast{200};
+constexpr milliseconds kHeardLeast{500};
 constexpr int kHeardIntervals = 3;
 // Bytes that may be sent: so many a second, and at most a window of messages saved up.
 class Rate {
@@ -157,14 +157,10 @@ void Session::Impl::believe(const Message& message, TimePoint now) {
     status_.peer_interval = message.interval;
     status_.peer_has_state = message.has_state;
     peer_common_ = message.common;
-    const bool differs = peer_common_ != options_.common;
-    // What was told before meant something else.
-    if (status_.common_differs && !differs) send_.begin_anew();
-    status_.common_differs = differs;
+    status_.common_differs = peer_common_ != options_.common;
 }
 
 void Session::Impl::take(const Message& message, TimePoint now) {
-    if (const auto* hello = std::get_if<Hello>(&message.body); hello != nullptr && hello->asks) answer(message, false);
     if (status_.common_differs) return refused(SyncRefusal::kCommon);
     if (const auto* ack = std::get_if<Ack>(&message.body))
         send_.acknowledged(*ack, message.counter, message.interval, now);
@@ -186,14 +182,14 @@ std::optional<std::span<const std::uint8_t>> Session::Impl::next(TimePoint now) 
     if (answer_at() <= now) {
         const auto answer = *std::exchange(answer_, std::nullopt);
         answered_at_ = now;
-        return send(answer.nonce, Hello{answer.counter, answer.nonce != peer_}, now);
+        return send(answer.nonce, Hello{answer.counter}, now);
     }
     if (streams()) {
         if (const auto ack = receive_.next(now)) return send(peer_, *ack, now);
         if (rate_.free_at(now) <= now)
             if (const auto data = send_.next(now, heard(now), data_room(options_.name))) return send(peer_, *data, now);
     }
-    if (hello_at() <= now) return send(peer_, Hello{0, peer_ == 0}, now);
+    if (hello_at() <= now) return send(peer_, Hello{}, now);
     return std::nullopt;
 }
 
@@ -226,6 +222,7 @@ void Session::Impl::set_common(const Common& common) {
     if (common == options_.common) return;
     options_.common = common;
     status_.common_differs = peer_ != 0 && peer_common_ != common;
+    // What was told before meant something else.
     send_.begin_anew();
     receive_.ask_again();
 }

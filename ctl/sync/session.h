@@ -100,7 +100,7 @@ class Sink {
 };
 
 struct SessionStatus {
-    bool heard = false;  // of late: within 3 of the peer's intervals, or 200 ms if that is longer
+    bool heard = false;  // of late: within 3 of the peer's intervals, or 500 ms if that is longer
     std::string name;    // of the peer, as it says
     std::chrono::milliseconds peer_interval{0};
     bool peer_has_state = false;

@@ -16,6 +16,7 @@ import dpdk_report
 import e2e_report
 import failover_report
 import front_end_failover_report
+import sync_report
 from samples import WIDE_SPREAD, interquartile, number
 
 # In the order of the report.
@@ -151,6 +152,10 @@ def report_connections(options):
     return connections_report.summarize(run("connections", command + (["--flows", "100000"] if options.quick else [])))
 
 
+def report_sync(options):
+    return sync_report.summarize(run("sync", [options.programs / "sync-bench"] + (["--pins", "100000"] if options.quick else [])))
+
+
 def report_differential(options):
     packets = differential_report.QUICK if options.quick else differential_report.FULL
     command = [options.programs / "differential-bench", "--packets", str(packets), "--seed", str(options.seed or 1)]
@@ -192,10 +197,11 @@ OWN_REPORT = {"connections": (report_connections, connections_report.print_table
               "dpdk": (report_dpdk, dpdk_report.print_table),
               "e2e": (report_e2e, e2e_report.print_table), "failover": (report_failover, failover_report.print_table),
               "front-end-failover": (report_front_end_failover, front_end_failover_report.print_table),
+              "sync": (report_sync, sync_report.print_table),
               "churn": (report_churn, churn_report.print_table)}
 # What is repeated, or chosen, and by which option; all others have rounds.
 REPEATS = {"failover": "runs", "front-end-failover": "runs", "connections": "seed", "differential": "seed",
-           "churn": None}
+           "churn": None, "sync": None}
 
 
 def parse():
@@ -217,7 +223,7 @@ def parse():
     repeats = REPEATS.get(options.bench, "rounds")
     if any(getattr(options, name) for name in {"rounds", "runs", "seed"} - {repeats}):
         parser.error("--runs is for failover and front-end-failover, --seed for connections and differential, --rounds for the others; churn "
-                     "has none of them")
+                     "and sync have none of them")
     if options.bench != "e2e" and (options.seconds or options.rate):
         parser.error("--seconds and --rate are for e2e")
     return options

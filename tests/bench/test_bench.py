@@ -32,6 +32,7 @@ import failover  # noqa: E402
 import failover_report  # noqa: E402
 import front_end_failover  # noqa: E402
 import front_end_failover_report  # noqa: E402
+import sync_report  # noqa: E402
 
 PROGRAMS = Path(os.environ.get("FAIRLEAD_BUILD_DIR", HERE.parent.parent / "build")) / "tests" / "bench"
 XDP = ["loop_ns", "driver_ns", "floor_pass_ns", "floor_encap_ns", "not_vip_ns", "steady_ipip4_1flow_ns",
@@ -190,6 +191,20 @@ def test_connections_bench_counts_every_scheme_in_every_scenario():
     assert missed_of(result) == [] and not result["inconclusive"], result["verdicts"]
     assert {figures["tracked_share"] for figures in output["lru"].values()} == {1.0}
     assert output["settings"]["seed"] == 3
+
+
+# --- State sync ---
+
+
+def test_sync_bench_finds_every_pin_at_the_standby():
+    output = run("sync-bench", "--pins", "20000")
+    for case in sync_report.CASES:
+        assert set(sync_report.COLUMNS) <= output[case].keys()
+        assert output[case]["missing"] == 0 and output[case]["applied"] >= 20000
+    assert output["loss_5_percent"]["resent"] > 0
+    assert missed_of(sync_report.summarize(output)) == []
+    output["rate_100_mbit"]["missing"] = 1
+    assert missed_of(sync_report.summarize(output)) == ["rate_100_mbit.missing"]
 
 
 # --- End to end ------------------------------------------------------------------------------------------------------

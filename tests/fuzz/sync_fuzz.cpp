@@ -61,9 +61,9 @@ void check_records(std::span<const std::uint8_t> bytes) {
 class Fuzzed {
   public:
     Fuzzed() : session_(options(), source_, sink_, now_) {
-        session_.received(from_peer({0, 0, 1, {}, interval(), true, "peer", Hello{0, true}}), now_);
+        session_.received(from_peer({0, 0, 1, {}, interval(), true, "peer", Hello{}}), now_);
         const auto asked = last_counter();
-        session_.received(from_peer({0, 0, 2, {}, interval(), true, "peer", Hello{asked, false}}), now_);
+        session_.received(from_peer({0, 0, 2, {}, interval(), true, "peer", Hello{asked}}), now_);
         if (session_.status(now_).received != 1) std::abort();
         last_counter();
     }

@@ -130,6 +130,7 @@ class Node {
         std::vector<std::uint32_t> groups;
         dirty_.take(tables::pin_groups(pool_.tables()), groups);
         source_->add_dirty(groups, 0);
+        source_->compare_slots();
     }
     // As the controller does with a view.
     void take_states() {

@@ -57,6 +57,7 @@ class SyncStreams : public testing::Test {
     // All there is, message by message.
     void pass() {
         std::array<std::uint8_t, 200> room;  // small, so that everything is cut up
+        source_.compare_slots();
         for (int i = 0; i < 10'000; ++i) {
             const auto size = source_.fill(room);
             if (size == 0) break;

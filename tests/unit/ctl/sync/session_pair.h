@@ -92,6 +92,7 @@ struct Network {
     double loss = 0, doubling = 0;
     nanoseconds delay = 100us, jitter{0};
     bool cut[2] = {false, false};  // what node 0 sends, what node 1 sends
+    std::size_t queue = SIZE_MAX;  // messages on their way; more are lost
 };
 
 class SessionPair {
@@ -184,9 +185,10 @@ class SessionPair {
             EXPECT_LE(bytes->size(), kMessageBytes);
             from.bytes += bytes->size();
             if (recording) sent[node].emplace_back(bytes->begin(), bytes->end());
-            const int copies = network.cut[node] || dice.fraction() < network.loss ? 0
-                               : dice.fraction() < network.doubling                ? 2
-                                                                                   : 1;
+            const int copies = network.cut[node] || flying_.size() >= network.queue || dice.fraction() < network.loss
+                                   ? 0
+                               : dice.fraction() < network.doubling ? 2
+                                                                    : 1;
             for (int i = 0; i < copies; ++i) {
                 const auto late = nanoseconds(
                     static_cast<std::int64_t>(dice.fraction() * static_cast<double>(network.jitter.count())));

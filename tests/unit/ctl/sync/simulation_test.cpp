@@ -24,7 +24,7 @@ class SyncSimulation : public testing::TestWithParam<std::uint64_t> {};
 
 TEST_P(SyncSimulation, LossDoublingAndReorderingConverge) {
     SessionPair pair(GetParam(), 5000);
-    pair.network = {0.05, 0.02, 100us, 2ms, {}};
+    pair.network = {0.05, 0.02, 100us, 2ms};
     for (int step = 0; step < 500; ++step) {
         change_something(pair);
         pair.run(nanoseconds(pair.dice.below(20'000'000)));
@@ -42,7 +42,7 @@ TEST_P(SyncSimulation, LossDoublingAndReorderingConverge) {
 // Restarts of processes, cuts of either way, streams begun for other reasons: once quiet, both have what the other tells.
 TEST_P(SyncSimulation, AnythingConvergesOnceQuiet) {
     SessionPair pair(GetParam(), 3000);
-    pair.network = {0.05, 0.05, 100us, 5ms, {}};
+    pair.network = {0.05, 0.05, 100us, 5ms};
     for (int step = 0; step < 300; ++step) {
         const auto node = pair.dice.below(2);
         change_something(pair);
@@ -107,8 +107,8 @@ TEST(SyncHealing, ALongerWayIsLearned) {
     pair.run(2s);
     const auto before = pair.status(0);
     pair.run(5s);
-    EXPECT_LT(pair.status(0).resent - before.resent, 25U);
-    EXPECT_TRUE(pair.both_agree() || pair.status(0).heard);
+    EXPECT_EQ(pair.status(0).resent, before.resent);
+    EXPECT_TRUE(pair.status(0).heard);
     EXPECT_EQ(pair.status(0).streams_sent, 1U);
 }
 
@@ -181,6 +181,12 @@ TEST(SyncVolume, AMillionPinsGoThroughInWhole) {
     report("1,000,000 pins, 5 % lost", lossy);
     EXPECT_LT(lossy.resent, lossy.messages / 8);
     EXPECT_LT(lossy.took, 4 * clean.took);
+    Network short_queue;  // as of a socket whose buffer is what the kernel gives by itself
+    short_queue.queue = 90;
+    const auto queued = transfer(kMillion, short_queue, 12'500'000);
+    report("1,000,000 pins, 90 in the queue", queued);
+    EXPECT_LT(queued.took, 4 * clean.took);
+    EXPECT_LT(queued.resent, queued.messages / 8);
 }
 
 TEST(SyncVolume, TheRateIsKept) {
