@@ -1060,6 +1060,7 @@ void Controller::stop() {
     if (ha_) {
         if (sync_) sync_->flush();
         ha_->stop();  // the other node waits for it
+        if (sync_) sync_->tell_to_the_end();
         asio_->ha.cancel();
         asio_->hello.close();
     }
@@ -1156,11 +1157,13 @@ Controller::ChangeResult Controller::fail_over(const std::string& group, const s
         if (auto checked = check_takeover(group, to); !checked) return tl::unexpected(checked.error());
     if (sync_) sync_->flush();
     if (auto done = ha_->give_up(group); !done) return tl::unexpected(done.error());
+    if (sync_) sync_->tell_to_the_end();
     return log_role();
 }
 
 Controller::ChangeResult Controller::set_role(const std::string& group, bool active) {
     if (!ha_) return fail("there is no [ha] in the config", EINVAL);
+    if (sync_ && !active) sync_->flush();
     if (auto done = ha_->set_external(group, active); !done) return tl::unexpected(done.error());
     return log_role();
 }

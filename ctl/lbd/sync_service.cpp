@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <thread>
 #include <utility>
 
 namespace fairlead {
@@ -19,6 +20,7 @@ constexpr int kSentAtOnce = 128;
 constexpr auto kForAPeer = 1s;      // how long a node that has just started listens for another
 constexpr auto kFlushTime = 250ms;  // the most that a hand-over waits for
 constexpr auto kFlushLook = 1ms;
+constexpr auto kTakeOverTime = 1s;  // the skew that VRRP waits for at adverts every second
 
 std::uint64_t random_nonce() {
     std::uint64_t nonce = 0;
@@ -127,6 +129,7 @@ void SyncService::set_active(const std::map<std::uint32_t, ToldPool>& pools) {
 }
 
 void SyncService::set_standby(const std::function<std::set<std::uint32_t>(const IpAddress& peer)>& pools_of) {
+    placed_ = true;
     for (const auto& [address, peer] : peers_)
         if (peer->sink.allow(pools_of(address))) peer->session.ask_again();
 }
@@ -299,7 +302,8 @@ void SyncService::follow_wait(Clock::time_point now) {
         heard = true;
         if (!status.peer_has_state || status.common_differs) continue;
         told = true;
-        if (peer->sink.whole()) return end_wait(sync::Wait::kSynced, "has the whole state of node " + status.name);
+        if (placed_ && peer->sink.whole())
+            return end_wait(sync::Wait::kSynced, "has the whole state of node " + status.name);
     }
     wait_ = told ? sync::Wait::kFull : sync::Wait::kPeer;
     if (now - started_ >= settings_.wait)
@@ -319,23 +323,46 @@ bool SyncService::all_told(Clock::time_point now) const {
     });
 }
 
+bool SyncService::another_is_active(Clock::time_point now) const {
+    const auto heard = [now](const auto& entry) { return entry.second->session.status(now).heard; };
+    return std::ranges::none_of(peers_, heard) || std::ranges::any_of(peers_, [&](const auto& entry) {
+               return heard(entry) && entry.second->session.status(now).peer_has_state;
+           });
+}
+
+// What there is at this moment, and what has come.
+void SyncService::tell_now() {
+    dirty_at_ = {};
+    const auto now = Clock::now();
+    feed_dirty(now);
+    for (const auto& [address, peer] : peers_) {
+        peer->session.hurry();
+        int budget = kSentAtOnce;
+        send_due(*peer, now, budget);
+    }
+}
+
 // Stands still: whoever hands over ends, or has nothing more important to do.
 void SyncService::flush() {
     if (active_.empty() || !socket_) return;
-    dirty_at_ = {};
-    const auto began = Clock::now();
-    // A session asks its source once in an interval.
-    const auto earliest = began + std::min<Clock::duration>(settings_.interval + kFlushLook, kFlushTime);
-    while (Clock::now() < began + kFlushTime) {
-        const auto now = Clock::now();
-        feed_dirty(now);
-        for (const auto& [address, peer] : peers_) {
-            int budget = kSentAtOnce;
-            send_due(*peer, now, budget);
-        }
-        if (now >= earliest && all_told(now)) return;
+    tell_now();
+    for (const auto end = Clock::now() + kFlushTime; Clock::now() < end && !all_told(Clock::now());) {
         pollfd readable{socket_->fd(), POLLIN, 0};
         (void)poll(&readable, 1, static_cast<int>(kFlushLook / 1ms));
+        receive();
+        for (const auto& [address, peer] : peers_) {
+            int budget = kSentAtOnce;
+            send_due(*peer, Clock::now(), budget);
+        }
+    }
+    tell_now();
+}
+
+void SyncService::tell_to_the_end() {
+    if (active_.empty() || !socket_) return;
+    for (const auto end = Clock::now() + kTakeOverTime; Clock::now() < end && !another_is_active(Clock::now());) {
+        tell_now();
+        std::this_thread::sleep_for(kFlushLook);
         receive();
     }
 }

@@ -81,6 +81,9 @@ class SyncService {
     bool wait_over() const { return wait_ >= sync::Wait::kSynced; }
     // Before this node gives its role up: tells what is not told yet, and waits until the others have it, a moment at most.
     void flush();
+    // After it: goes on telling until another node says that it is active, a moment at most. Connections that are confirmed
+    // here meanwhile are that node's next.
+    void tell_to_the_end();
 
     sync::Status status() const;
     const config::Sync& settings() const { return settings_; }
@@ -100,7 +103,9 @@ class SyncService {
     void follow_wait(Clock::time_point now);
     void end_wait(sync::Wait how, const std::string& line);
     void tell_change();
+    void tell_now();
     bool all_told(Clock::time_point now) const;
+    bool another_is_active(Clock::time_point now) const;
     sync::Common common() const;
     sync::PeerStatus status_of(const Peer& peer, Clock::time_point now) const;
 
@@ -122,6 +127,7 @@ class SyncService {
     std::uint64_t dirty_since_ns_ = 0;
     sync::Wait wait_ = sync::Wait::kPeer;
     Clock::time_point started_;
+    bool placed_ = false;   // set_standby() was called: what is told from then on can be taken
     bool changed_ = false;  // on_change_ is to be called at the end of this turn
     sync::Refusals refused_{};
     std::string error_;

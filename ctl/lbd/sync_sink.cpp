@@ -34,7 +34,9 @@ bool SyncSink::allow(const std::set<std::uint32_t>& pools) {
         const auto pool = writer_.find_pool(view.first);
         return !pool || !allowed_.contains(*pool);
     });
-    return grew && std::exchange(told_in_vain_, false);
+    if (!grew || !std::exchange(told_in_vain_, false)) return false;
+    whole_ = false;  // until what is asked for now has been told
+    return true;
 }
 
 std::set<std::uint32_t> SyncSink::followed() const { return told_; }

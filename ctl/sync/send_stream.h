@@ -19,6 +19,8 @@ class SendStream {
 
     // The next message is the first of a new stream.
     void begin_anew() { begin_wanted_ = true; }
+    // The source is asked at the next call.
+    void hurry() { filled_at_ = TimePoint::min(); }
     // The receiver is another process.
     void forget();
 

@@ -66,6 +66,7 @@ struct Session::Impl {
     std::optional<std::span<const std::uint8_t>> next(TimePoint now);
     TimePoint wake(TimePoint now) const;
     void restart() { send_.begin_anew(); }
+    void hurry() { send_.hurry(); }
     void ask_again() { receive_.ask_again(); }
     void set_common(const Common& common);
     SessionStatus status(TimePoint now) const;
@@ -247,6 +248,7 @@ void Session::received(std::span<const std::uint8_t> bytes, TimePoint now) { imp
 std::optional<std::span<const std::uint8_t>> Session::next(TimePoint now) { return impl_->next(now); }
 TimePoint Session::wake(TimePoint now) const { return impl_->wake(now); }
 void Session::restart() { impl_->restart(); }
+void Session::hurry() { impl_->hurry(); }
 void Session::ask_again() { impl_->ask_again(); }
 void Session::set_common(const Common& common) { impl_->set_common(common); }
 SessionStatus Session::status(TimePoint now) const { return impl_->status(now); }

@@ -129,6 +129,8 @@ class Session {
 
     // The source's state is another as a whole: a new stream.
     void restart();
+    // The source has news that cannot wait for the interval.
+    void hurry();
     // The sink cannot use the stream that it gets: asks for a new one.
     void ask_again();
     void set_common(const Common& common);

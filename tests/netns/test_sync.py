@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from lab import FRONT_ENDS, VIP4, make_config, setup_backends, wait_for
+from lab import FRONT_ENDS, VIP4, forget_instance, make_config, setup_backends, wait_for
 from test_ha import HA, active, ha
 from test_take_over import NEXT
 from test_transitions import SERVICES, Crowd
@@ -240,12 +240,15 @@ def test_a_key_that_cannot_be_used_is_said(bench):
     assert "sync.key" in lb.log() and "0123456789abcdef" not in lb.log()
 
 
-def test_mastership_waits_for_the_whole_state(bench):
+@pytest.mark.parametrize("how", ["restarted", "rebooted"])
+def test_mastership_waits_for_the_whole_state(bench, how):
     """lb comes back while lb2 is active, and is told everything before it takes the VIP back."""
     lab = pair(bench)
     lb, lb2 = lab.lbds["lb"], lab.lbds["lb2"]
     lb.stop()
     wait_roles(lab, "lb2", "lb")
+    if how == "rebooted":
+        forget_instance(lb.instance)
     lb2.lbctl("drain", "master")
     lb.start()
     wait_roles(lab, "lb", "lb2")

@@ -168,6 +168,7 @@ TEST_F(SyncStreams, WhatItIsNotAStandbyForIsRefusedUntilItIs) {
     EXPECT_FALSE(sink_.whole()) << "what it could not take it does not have";
     EXPECT_TRUE(sink_.allow({standby_.id()})) << "to be asked for again";
     EXPECT_FALSE(sink_.allow({standby_.id()})) << "once";
+    EXPECT_FALSE(sink_.whole()) << "before it was told again";
     begin();
     pass();
     EXPECT_EQ(standby_.word(0), FL_SLOT_SETTLED(1));

@@ -63,6 +63,17 @@ TEST(SyncSession, AChangeIsToldWithinTheIntervalAndLagIsKnown) {
     EXPECT_EQ(pair.status(0).streams_sent, 1U) << "a second is not long";
 }
 
+TEST(SyncSession, NewsThatCannotWaitAreToldAtOnce) {
+    SessionPair pair;
+    ASSERT_TRUE(pair.run_until([&] { return pair.both_agree(); }, 1s));
+    for (std::uint32_t value = 1; value < 40; ++value) {
+        pair.nodes[0].tells().change(3, value);
+        pair.nodes[0].session->hurry();
+        pair.run(2ms);
+        ASSERT_EQ(pair.nodes[1].has().values[3], value);
+    }
+}
+
 // What is lost of a caught-up stream is told without another change to show the gap.
 TEST(SyncSession, TheLastMessageMayBeLost) {
     SessionPair pair;
