@@ -5,8 +5,6 @@
 #include <cstring>
 #include <limits>
 
-#include "dataplane/core/pins.h"
-
 namespace fairlead {
 namespace {
 constexpr std::uint32_t kSlotsACall = 1U << 18;  // that are compared: 1 MiB of words
@@ -16,7 +14,7 @@ constexpr std::uint32_t kAnyAge = std::numeric_limits<std::uint32_t>::max();
 
 // The pin that was confirmed at that time, or after it, is not older than this.
 std::uint32_t units_since(std::uint64_t now_ns, std::uint64_t since_ns) {
-    return static_cast<std::uint32_t>((now_ns - std::min(now_ns, since_ns)) >> FL_PIN_TIME_SHIFT) + 1;
+    return static_cast<std::uint32_t>((now_ns - std::min(now_ns, since_ns)) / tables::kPinUnitNs) + 1;
 }
 }  // namespace
 
@@ -184,19 +182,16 @@ bool SyncSource::next_group() {
 }
 
 void SyncSource::read_group(std::uint32_t group, std::uint32_t oldest) {
-    const auto now_ns = tables::monotonic_ns();
-    const auto now = static_cast<std::uint32_t>(now_ns >> FL_PIN_TIME_SHIFT) & FL_PIN_TIME_MASK;
     seen_.clear();
-    tables::pins_to_tell(tables_, group, now_ns, seen_);
-    for (const auto& [bucket, word] : seen_) {
-        const auto age = fl_pin_age(now, word);
-        const auto index = FL_PIN_BACKEND(word);
-        const auto pool = tables::load_word(tables_.backends()[index].pool);
-        if (age > oldest || !told_.contains(pool)) continue;
-        const auto local = index - tables::load_word(tables_.pools()[pool].backend_base);
-        pins_.push_back({bucket, FL_PIN_SIGNATURE(word), pool, static_cast<std::uint16_t>(local),
-                         static_cast<std::uint16_t>(age), static_cast<std::uint8_t>(FL_PIN_STATE(word))});
+    tables::pins_to_tell(tables_, group, tables::monotonic_ns(), seen_);
+    for (const auto& seen : seen_) {
+        const auto pool = tables::load_word(tables_.backends()[seen.backend].pool);
+        if (seen.age > oldest || !told_.contains(pool)) continue;
+        const auto local = seen.backend - tables::load_word(tables_.pools()[pool].backend_base);
+        pins_.push_back({seen.bucket, seen.signature, pool, static_cast<std::uint16_t>(local),
+                         static_cast<std::uint16_t>(seen.age), static_cast<std::uint8_t>(seen.state)});
     }
+    std::ranges::sort(pins_, {}, &sync::Pin::pool);  // a change of the pool costs room
 }
 
 bool SyncSource::tell_end(sync::RecordWriter& out) {

@@ -6,6 +6,8 @@
 #include <utility>
 
 namespace fairlead::tables {
+static_assert(kPinUnitNs == 1ULL << FL_PIN_TIME_SHIFT);
+
 namespace {
 
 constexpr std::uint32_t kWordBits = 64;
@@ -59,7 +61,8 @@ void pins_to_tell(Tables& tables, std::uint32_t group, std::uint64_t now_ns, std
     for (const auto& bucket : buckets_of(tables, group, 1)) {
         for (const auto& place : bucket.words)
             if (const std::uint64_t word = fl_read_in_turn(&place); is_to_be_told(engine, word, now))
-                pins.push_back({number, word});
+                pins.push_back({number, word, FL_PIN_SIGNATURE(word), FL_PIN_BACKEND(word), FL_PIN_STATE(word),
+                                fl_pin_age(now, word)});
         ++number;
     }
 }

@@ -29,10 +29,16 @@ class DirtyPins {
     std::uint32_t next_ = 0;
 };
 
-// A word of a bucket (dataplane/core/pins.h).
+inline constexpr std::uint64_t kPinUnitNs = 1ULL << 32;  // of a pin's time
+
+// A word of a bucket (dataplane/core/pins.h), and what it says.
 struct PinSeen {
     std::uint32_t bucket = 0;
     std::uint64_t word = 0;
+    std::uint32_t signature = 0;
+    std::uint32_t backend = 0;  // global index
+    std::uint32_t state = 0;    // enum fl_pin_state
+    std::uint32_t age = 0;      // in units of a pin's time
 };
 // Appends those of a group that a standby is to have: confirmed or closing ones, of a backend that is there and not dead,
 // not expired. `now_ns`: CLOCK_MONOTONIC, as all that follow.
