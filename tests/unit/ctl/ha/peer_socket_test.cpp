@@ -2,6 +2,8 @@
 // Hellos between two namespaces.
 #include "ctl/ha/peer_socket.h"
 
+#include "ctl/ha/hello.h"
+
 #include <gtest/gtest.h>
 #include <poll.h>
 
