@@ -97,6 +97,7 @@ class FairleadPair:
         self.programs, self.advert_ms = programs, advert_ms
         self.first, self.second = self.lab.steering
         self.cut_ns = None  # when the silent node's link was cut for certain
+        self.in_transition = False  # tables, or the config, are those of a fault in a transition
         # In on_master the first node takes its own front-end with it; probes are to go to the other in any case.
         self.probe_server = "slave"
 
@@ -123,6 +124,7 @@ class FairleadPair:
                 lbd.stop()
             forget_instance(lbd.instance)
             lbd.write_config(self.config(sync))
+        self.in_transition = False
         self.make_whole()
         if sync:
             self.wait_synced()
@@ -188,6 +190,7 @@ class FairleadPair:
 
     def begin_transition(self):
         """Some slots have another owner from now on, and their connections stay."""
+        self.in_transition = True
         self.lbds[self.first].lbctl("drain", DRAINED)
 
     def slots_in_transition(self, name):
@@ -217,6 +220,7 @@ class KeepalivedPair:
     HAProxy does not carry, are answered by the node that holds the VIP."""
 
     probe_server = ""
+    in_transition = False
 
     def __init__(self, programs, advert_ms):
         self.lab = Lab(f"failover{os.getpid()}", topology="external", pair=True)
@@ -317,6 +321,8 @@ def traffic(pair, connections, later=0):
 
 def run_fault(pair, fault, connections):
     """One run: {"fault_ns", "lost_with", and what failover-client reports}."""
+    if pair.in_transition:
+        pair.begin_anew()
     pair.make_whole()
     if fault == "failback":
         pair.prepare_failback()

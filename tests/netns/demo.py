@@ -267,13 +267,13 @@ class Demo(Downloading):
 def main():
     parser = argparse.ArgumentParser(
         prog="scripts/demo", description="Real HTTP requests through a Fairlead VIP in network namespaces, while the "
-        "front-end nodes fail and come back; with --pair, a download through a VIP that two balancers share, while the "
-        "active one dies; with --drain, a download from a front-end node that is drained meanwhile. Needs root. Everything it makes is removed at the end.",
+        "front-end nodes fail and come back; with --pair, a download through a VIP that two balancers share, while "
+        "a front-end node is drained and the active balancer dies; with --drain, a download from a front-end node that is drained meanwhile. Needs root. Everything it makes is removed at the end.",
         epilog="The last line is one JSON object. Its `requests` are those up to the step in which both nodes are "
         "down; those of that step are all refused, and counted by themselves. Exit status: 0 all claims hold, 1 not, "
         "2 the demonstration could not be set up or driven.")
     parser.add_argument("--pair", action="store_true",
-                        help="two balancers and one VIP (VRRP): the node of the active one dies, and comes back")
+                        help="two balancers and one VIP (VRRP): a drain, in which the node of the active one dies, and comes back")
     parser.add_argument("--drain", action="store_true",
                         help="a front-end node is drained while a client downloads from it")
     parser.add_argument("--topology", choices=["external", "on-master"], default="external",
