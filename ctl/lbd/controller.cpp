@@ -438,6 +438,7 @@ void Controller::wait_for_ha() {
 std::vector<std::string> Controller::log_role() {
     auto lines = ha_->take_changes();
     for (const auto& line : lines) spdlog::warn("role: {}", line);
+    if (sync_ && !lines.empty()) sync_->tell_now();  // who yields to a better node has not told its last connections
     follow_idle();
     return lines;
 }

@@ -4,9 +4,11 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "ctl/lbd/controller.h"
+#include "ctl/lbd/hello_service.h"
 #include "ctl/lbd/sync_service.h"
 
 namespace fairlead {
@@ -23,7 +25,8 @@ Result<void> Controller::start_sync() {
     return {};
 }
 
-// By the way of the adverts, to those whom hellos go to.
+// By the way of the adverts, to those whom hellos go to, or who sent one: where adverts come from link-local addresses,
+// nobody is known by these before he has spoken.
 void Controller::follow_sync() {
     if (!sync_ || !ha_ || ha_->groups().empty()) return;
     const auto& socket = ha_->groups().front().socket;
@@ -36,9 +39,13 @@ void Controller::follow_sync() {
         for (const auto& address : peer_addresses()) peers.insert(address);
         for (const auto& group : ha_->status())
             if (group.peer) peers.insert(group.peer->address);
+        for (const auto& peer : hello().peers()) peers.insert(peer.address);
     }
-    for (const auto& address : peers)
-        if (address.is_v4() == socket.source.is_v4() && address != socket.source) scope.peers.push_back(address);
+    const auto reached = [&](const IpAddress& address) {
+        return address.is_v4() == socket.source.is_v4() && address.is_link_local() == socket.source.is_link_local() &&
+               address != socket.source;
+    };
+    std::ranges::copy_if(peers, std::back_inserter(scope.peers), reached);
     sync_->follow(scope);
     if (published_) sync_->set_active(pools_to_tell());
 }

@@ -18,6 +18,7 @@ using namespace std::chrono_literals;
 constexpr int kMessagesAtOnce = 64;
 constexpr int kSentAtOnce = 128;
 constexpr auto kForAPeer = 1s;      // how long a node that has just started listens for another
+constexpr auto kForAStranger = 3s;  // ... where each learns the other's address by hellos, one a second
 constexpr auto kFlushTime = 250ms;  // the most that a hand-over waits for
 constexpr auto kFlushLook = 1ms;
 constexpr auto kTakeOverTime = 1s;  // the skew that VRRP waits for at adverts every second
@@ -310,7 +311,8 @@ void SyncService::follow_wait(Clock::time_point now) {
         return end_wait(sync::Wait::kGaveUp,
                         told ? "the whole state did not come within sync_wait: this node may be active without it"
                              : "nobody answered within sync_wait");
-    if (!told && now - started_ >= kForAPeer)
+    const bool known = scope_ && !scope_->socket.source.is_link_local();
+    if (!told && now - started_ >= (known ? kForAPeer : kForAStranger))
         end_wait(sync::Wait::kAlone, heard ? "no other node is active" : "no other node answers");
 }
 
@@ -330,8 +332,8 @@ bool SyncService::another_is_active(Clock::time_point now) const {
            });
 }
 
-// What there is at this moment, and what has come.
 void SyncService::tell_now() {
+    if (active_.empty() || !socket_) return;
     dirty_at_ = {};
     const auto now = Clock::now();
     feed_dirty(now);

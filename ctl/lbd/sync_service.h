@@ -85,6 +85,9 @@ class SyncService {
     // here meanwhile are that node's next.
     void tell_to_the_end();
 
+    // Tells what there is at this moment, and waits for nothing: this node may just have lost its role.
+    void tell_now();
+
     sync::Status status() const;
     const config::Sync& settings() const { return settings_; }
 
@@ -103,7 +106,6 @@ class SyncService {
     void follow_wait(Clock::time_point now);
     void end_wait(sync::Wait how, const std::string& line);
     void tell_change();
-    void tell_now();
     bool all_told(Clock::time_point now) const;
     bool another_is_active(Clock::time_point now) const;
     sync::Common common() const;

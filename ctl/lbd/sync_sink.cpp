@@ -9,7 +9,8 @@
 namespace fairlead {
 namespace {
 
-constexpr std::uint32_t kGroupsAStep = 512;  // that are swept: 2 MiB of pins
+constexpr std::uint64_t kLateNs = 500'000'000;  // for which pins are taken after a takeover
+constexpr std::uint32_t kGroupsAStep = 512;     // that are swept: 2 MiB of pins
 
 plan::BackendHealth health_of(const sync::ViewRecord& view) {
     plan::BackendHealth health;
@@ -51,6 +52,7 @@ void SyncSink::forget(std::uint32_t pool) {
     if (told_.erase(pool) == 0) return;
     std::erase_if(views_, [&](const auto& view) { return writer_.find_pool(view.first) == pool; });
     allowed_.erase(pool);
+    late_until_[pool] = tables::monotonic_ns() + kLateNs;
     told_in_vain_ = true;
 }
 
@@ -90,6 +92,14 @@ bool SyncSink::takes(const Pool& pool) { return pool.here && allowed_.contains(*
 SyncSink::Pool* SyncSink::find(std::uint32_t id) {
     const auto found = pools_.find(id);
     return found != pools_.end() && takes(found->second) ? &found->second : nullptr;
+}
+
+SyncSink::Pool* SyncSink::find_for_pins(std::uint32_t id, std::uint64_t now_ns) {
+    if (auto* pool = find(id)) return pool;
+    const auto found = pools_.find(id);
+    if (found == pools_.end() || !found->second.here) return nullptr;
+    const auto late = late_until_.find(*found->second.here);
+    return late != late_until_.end() && now_ns < late->second ? &found->second : nullptr;
 }
 
 void SyncSink::take(const sync::PoolRecord& record) {
@@ -177,7 +187,7 @@ void SyncSink::take(const sync::SlotsRecord& record) {
 }
 
 bool SyncSink::take_pin(const sync::Pin& pin, std::uint64_t now_ns) {
-    const auto* pool = find(pin.pool);
+    const auto* pool = find_for_pins(pin.pool, now_ns);
     if (!pool) return false;
     const auto local = pool->local.find(pin.backend);
     if (local == pool->local.end()) {

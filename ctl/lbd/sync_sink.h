@@ -42,7 +42,8 @@ class SyncSink : public sync::Sink {
     // present stream told of in vain: it is to be asked for again.
     bool allow(const std::set<std::uint32_t>& pools);
 
-    // This node goes by itself for that pool, until it is allowed anew and told of anew.
+    // This node goes by itself for that pool, until it is allowed anew and told of anew. Pins are taken for a moment yet:
+    // those that were confirmed on the other node until this one took over may be on their way.
     void forget(std::uint32_t pool);
     // The tables were changed as a whole: indexes may be others now, and the stream has to begin anew.
     void forget_indexes();
@@ -82,6 +83,7 @@ class SyncSink : public sync::Sink {
     void refuse(sync::SyncRefusal reason, std::uint64_t count = 1);
     bool takes(const Pool& pool);
     Pool* find(std::uint32_t id);
+    Pool* find_for_pins(std::uint32_t id, std::uint64_t now_ns);
     void take(const sync::PoolRecord& record);
     void take(const sync::BackendRecord& record);
     void take(const sync::ViewRecord& record);
@@ -96,7 +98,8 @@ class SyncSink : public sync::Sink {
     Transitions& transitions_;
     Follow follow_;
     std::set<std::uint32_t> allowed_;
-    std::map<std::uint32_t, Pool> pools_;  // of the present stream, by the peer's id
+    std::map<std::uint32_t, Pool> pools_;                // of the present stream, by the peer's id
+    std::map<std::uint32_t, std::uint64_t> late_until_;  // pools here, ns of CLOCK_MONOTONIC
     bool told_in_vain_ = false;
     std::set<std::uint32_t> told_;  // pools here; of earlier streams too, until they are not allowed any more
     std::map<std::string, FollowedView> views_;

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from lab import FRONT_ENDS, VIP4, forget_instance, make_config, setup_backends, wait_for
+from lab import FRONT_ENDS, VIP4, VIP6, forget_instance, make_config, setup_backends, wait_for
 from test_ha import HA, active, ha
 from test_take_over import NEXT
 from test_transitions import SERVICES, Crowd
@@ -46,17 +46,18 @@ def drop_none(node):
     node.run("tc", "qdisc", "del", "dev", "eth0", "clsact")
 
 
-def pair(bench, front_ends=2, sync="", start=True):
+def pair(bench, front_ends=2, sync="", start=True, family=4):
     lab = bench.lab(pair=True, front_ends=front_ends)
     names = FRONT_ENDS[:front_ends]
     lab.servers = {name: lab.nginx(lab.nodes[name]) for name in names}
     for name in names:
         lab.python_server(lab.nodes[name], "echo", 7)
-    setup_backends(lab, "l2dsr", (4,), names=names)
+    setup_backends(lab, "l2dsr", (family,), names=names)
     lab.share_hash_key()
-    lab.vip = VIP4
+    lab.vip = VIP4 if family == 4 else VIP6
     lab.config = make_config(lab, pool=POOL, services=SERVICES, nodes=NODES, head=HA + lab.share_sync_key() + sync,
-                             backends=[{"name": name, "address": lab.nodes[name].v4} for name in names])
+                             backends=[{"name": name, "address": lab.nodes[name].address(family)} for name in names],
+                             family=family)
     bench.balance(lab, lab.config, start)
     if start:
         wait_roles(lab, "lb", "lb2")
@@ -167,6 +168,24 @@ def test_a_silent_death_in_a_transition(bench):
     assert rows["master"]["drained"] and rows["master"]["slots"] == 0, "an operator's drain outlives the node"
     assert lab.lbds["lb2"].lbctl("sync", "status", check=False).returncode == 1
     assert "sync        lb NOT HEARD" in lab.lbds["lb2"].lbctl("status", check=False).stdout
+    for crowd in crowds:
+        crowd.close()
+
+
+def test_of_ipv6_alone(bench):
+    """Adverts, and with them the sync, go between link-local addresses, which each learns when the other speaks."""
+    lab = pair(bench, family=6)
+    assert all(peer(lbd)["address"].startswith("fe80::") and len(lbd.sync()["peers"]) == 1 for lbd in lab.lbds.values())
+    crowds = drain_with_crowds(lab)
+    lab.cut_link(lab.lb)
+    lab.lbds["lb"].process.kill()
+    wait_for(lambda: active(lab.lbds["lb2"]), "lb2 to take over")
+    assert_all_kept(crowds, "lb died")
+    lab.mend_link(lab.lb)
+    lab.lbds["lb"].start()
+    wait_roles(lab, "lb", "lb2")
+    assert lab.lbds["lb"].sync()["mastership"] == "synced"
+    assert_all_kept(crowds, "lb is back")
     for crowd in crowds:
         crowd.close()
 

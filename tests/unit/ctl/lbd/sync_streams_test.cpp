@@ -175,6 +175,21 @@ TEST_F(SyncStreams, WhatItIsNotAStandbyForIsRefusedUntilItIs) {
     EXPECT_TRUE(sink_.whole());
 }
 
+TEST_F(SyncStreams, PinsThatComeAfterATakeoverAreTakenYet) {
+    active_.set_words(FL_SLOT_WORD(1, 0, 1, 0));
+    begin();
+    pass();
+    sink_.forget(standby_.id());
+    open(3);
+    active_.set_words(FL_SLOT_SETTLED(2));
+    const auto before = standby_.word(0);
+    pass_dirty();
+    EXPECT_EQ(sink_.pins_applied(), 1U);
+    EXPECT_EQ(to(standby_, true, 3), "b1");
+    EXPECT_EQ(standby_.word(0), before) << "slots are its own";
+    EXPECT_TRUE(sink_.followed().empty());
+}
+
 TEST_F(SyncStreams, AnotherTableOrAffinityIsRefused) {
     for (const auto change : {&sync::PoolRecord::slots, &sync::PoolRecord::flags}) {
         auto pool = told();
