@@ -103,7 +103,9 @@ def test_the_first_command_opens_the_bpf_file_system_to_the_user(installed):
 def test_alerts_and_dashboard_name_reasons_that_there_are():
     """A reason that is renamed would silence its alert."""
     known = set(re.findall(r'X\([A-Z_0-9]+, [A-Z]+, "([a-z0-9_]+)"', (SOURCE / "dataplane/core/reasons.h").read_text()))
-    assert "not_vip" in known
+    refusals = set(re.findall(r'X\(k[A-Za-z]+, "([a-z0-9_]+)"', (SOURCE / "ctl/sync/session.h").read_text()))
+    assert "not_vip" in known and "mac" in refusals
+    known |= refusals
     named = set()
     for name in ("prometheus-alerts.yml", "grafana-dashboard.json"):
         text = (SOURCE / "config" / name).read_text().replace("\\", "")
