@@ -480,10 +480,10 @@ std::set<std::uint32_t> Controller::pools_of_others(const std::optional<IpAddres
 // Slots of pools that others are active for go by what these tell, or else by no previous owner.
 void Controller::follow_idle() {
     if (!published_) return;
-    if (auto set = transitions_->set_idle(pools_of_others()); !set) spdlog::error("{}", set.error().message);
+    const auto others = pools_of_others();
+    if (auto set = transitions_->set_idle(others); !set) spdlog::error("{}", set.error().message);
     if (!sync_) return;
-    const auto before = pools_of_others();
-    release_followed(before);
+    release_followed(others);
     sync_->set_standby([this](const IpAddress& node) { return pools_of_others(node); });
     following_ = sync_->followed();
     if (auto set = transitions_->set_following(following_); !set) spdlog::error("{}", set.error().message);

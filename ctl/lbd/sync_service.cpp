@@ -57,8 +57,7 @@ struct SyncService::Peer {
 
 SyncService::SyncService(boost::asio::io_context& io, SyncTables tables, const config::Sync& settings, sync::Key key,
                          std::function<void()> on_change)
-    : io_(io),
-      tables_(tables),
+    : tables_(tables),
       settings_(settings),
       key_(key),
       on_change_(std::move(on_change)),
@@ -170,8 +169,9 @@ std::set<std::string> SyncService::take_changed() {
 // ---- Messages ----
 
 void SyncService::wait_for_messages() {
-    readable_.async_wait(boost::asio::posix::stream_descriptor::wait_read, [this](const auto& error) {
-        if (error) return;
+    const auto wait = boost::asio::posix::stream_descriptor::wait_read;
+    readable_.async_wait(wait, [this, life = std::weak_ptr(life_)](const auto& error) {
+        if (error || life.expired()) return;
         receive();
         turn();
         wait_for_messages();
@@ -200,8 +200,8 @@ void SyncService::schedule(Clock::time_point at) {
     if (turn_at_ && *turn_at_ <= at) return;
     turn_at_ = at;
     timer_.expires_at(at);
-    timer_.async_wait([this](const boost::system::error_code& error) {
-        if (error) return;
+    timer_.async_wait([this, life = std::weak_ptr(life_)](const boost::system::error_code& error) {
+        if (error || life.expired()) return;
         turn_at_.reset();
         turn();
     });
@@ -212,8 +212,7 @@ void SyncService::turn() {
     feed_dirty(now);
     auto next = now + settings_.interval;
     for (const auto& [address, peer] : peers_) {
-        int budget = kSentAtOnce;
-        const bool more = send_due(*peer, now, budget) || peer->sink.step();
+        const bool more = send_due(address, *peer, now) || peer->sink.step();
         look_at(*peer, now);
         next = std::min(next, more ? now : peer->session.wake(now));
     }
@@ -242,11 +241,9 @@ void SyncService::feed_dirty(Clock::time_point now) {
 }
 
 // True: there is more than was sent.
-bool SyncService::send_due(Peer& peer, Clock::time_point now, int& budget) {
+bool SyncService::send_due(const IpAddress& address, Peer& peer, Clock::time_point now) {
     if (!socket_) return false;
-    const auto address =
-        std::ranges::find_if(peers_, [&](const auto& entry) { return entry.second.get() == &peer; })->first;
-    for (; budget > 0; --budget) {
+    for (int i = 0; i < kSentAtOnce; ++i) {
         const auto message = peer.session.next(now);
         if (!message) return false;
         (void)socket_->send(address, *message);  // lost, if it is: it is sent again
@@ -339,8 +336,7 @@ void SyncService::tell_now() {
     feed_dirty(now);
     for (const auto& [address, peer] : peers_) {
         peer->session.hurry();
-        int budget = kSentAtOnce;
-        send_due(*peer, now, budget);
+        send_due(address, *peer, now);
     }
 }
 
@@ -352,10 +348,7 @@ void SyncService::flush() {
         pollfd readable{socket_->fd(), POLLIN, 0};
         (void)poll(&readable, 1, static_cast<int>(kFlushLook / 1ms));
         receive();
-        for (const auto& [address, peer] : peers_) {
-            int budget = kSentAtOnce;
-            send_due(*peer, Clock::now(), budget);
-        }
+        for (const auto& [address, peer] : peers_) send_due(address, *peer, Clock::now());
     }
     tell_now();
 }

@@ -101,7 +101,7 @@ class SyncService {
     void schedule(Clock::time_point at);
     void turn();
     void feed_dirty(Clock::time_point now);
-    bool send_due(Peer& peer, Clock::time_point now, int& budget);
+    bool send_due(const IpAddress& address, Peer& peer, Clock::time_point now);
     void look_at(Peer& peer, Clock::time_point now);
     void follow_wait(Clock::time_point now);
     void end_wait(sync::Wait how, const std::string& line);
@@ -111,7 +111,8 @@ class SyncService {
     sync::Common common() const;
     sync::PeerStatus status_of(const Peer& peer, Clock::time_point now) const;
 
-    boost::asio::io_context& io_;
+    // Gone with this object, which a reload may take away while a handler of it is about to run.
+    std::shared_ptr<int> life_ = std::make_shared<int>();
     SyncTables tables_;
     config::Sync settings_;
     sync::Key key_;

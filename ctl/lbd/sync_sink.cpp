@@ -23,9 +23,7 @@ plan::BackendHealth health_of(const sync::ViewRecord& view) {
 
 }  // namespace
 
-void SyncSink::refuse(sync::SyncRefusal reason, std::uint64_t count) {
-    refused_[static_cast<std::size_t>(reason)] += count;
-}
+void SyncSink::refuse(sync::SyncRefusal reason) { ++refused_[static_cast<std::size_t>(reason)]; }
 
 bool SyncSink::allow(const std::set<std::uint32_t>& pools) {
     const bool grew = !std::ranges::includes(allowed_, pools);

@@ -80,7 +80,7 @@ class SyncSink : public sync::Sink {
         std::unordered_map<std::uint16_t, std::uint16_t> local;  // pool-local indexes here, by the peer's
     };
 
-    void refuse(sync::SyncRefusal reason, std::uint64_t count = 1);
+    void refuse(sync::SyncRefusal reason);
     bool takes(const Pool& pool);
     Pool* find(std::uint32_t id);
     Pool* find_for_pins(std::uint32_t id, std::uint64_t now_ns);

@@ -87,7 +87,7 @@ bool SyncSource::tell_backends(const ToldPool& pool, Told& told, sync::RecordWri
     return true;
 }
 
-// Round all pools, from where the last call ended; over when a whole round found no difference.
+// Round all pools, from where the last call ended; over when it has come round.
 bool SyncSource::tell_slots(sync::RecordWriter& out) {
     if (!comparing_ || told_.empty()) return true;
     auto budget = kSlotsACall;

@@ -8,7 +8,7 @@
 // again, and begins a new stream when it is asked to, when the other node is another process than before, or when what the
 // receiver misses is gone.
 //
-// Every message carries the sender's nonce (of its process), the nonce that it last heard of the receiver, a number that
+// Every message carries the sender's nonce (of its session, and so of its process), the nonce that it last heard of the receiver, a number that
 // only goes up, and a MAC over all of it (HMAC-SHA-256, 16 bytes of it) by a shared key. A process becomes the peer by a
 // hello that answers a message of this one, sent since the last peer became it: so it is alive now, and what was recorded of
 // an earlier process of either end is not believed. Of the peer is believed what names this process's nonce and whose number
