@@ -81,6 +81,11 @@ FL_INLINE int fl_compare_exchange_word(__u64 *at, __u64 from, __u64 to, int orde
 #define fl_forget(x, unknown) ((void)(unknown))
 #endif
 
+/* Fetches the line that p points to, ahead of its use; NULL is harmless. */
+#ifndef __bpf__
+#define fl_prefetch(p) __builtin_prefetch(p)
+#endif
+
 /* Keeps clang from merging or reordering packet accesses in a way the verifier cannot follow. */
 #define fl_barrier() __asm__ volatile("" ::: "memory")
 

@@ -5,13 +5,14 @@
 
 #include "dataplane/core/wire.h"
 
-/* Folds a sum of 16- and 32-bit words in network order to 16 bits, and complements it. */
+/* Folds a sum of 16- and 32-bit words in network order to 16 bits, and complements it. Each half of a word added to the other,
+ * with the carry: that is the upper half of the word added to itself turned round. */
 FL_INLINE __be16 fl_checksum_fold(__u64 sum) {
-    sum = (sum & 0xffffffff) + (sum >> 32);
-    sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    return (__be16)~sum;
+    __u32 half;
+    sum += sum << 32 | sum >> 32;
+    half = (__u32)(sum >> 32);
+    half += half << 16 | half >> 16;
+    return (__be16) ~(half >> 16);
 }
 
 /* Sum of `words` 32-bit words; `words` is a constant at every call, so the loop unrolls. */

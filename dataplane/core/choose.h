@@ -73,6 +73,19 @@ FL_INLINE void fl_take_way(const struct fl_port *in, __u32 number_in, const stru
     d->tags = vlan ? 1 : 0;
 }
 
+/* The tunnel to a backend that is forwarded to by `forward`: the family of its outer header, 0 = there is none, and the bytes that
+ * it puts in front. False: no such tunnel begins at this node. */
+FL_INLINE int fl_tunnel_of(const struct fl_meta *meta, const union fl_address *backend, __u8 forward, __u8 *outer,
+                           __u32 *overhead) {
+    *outer = 0;
+    *overhead = 0;
+    if (forward == FL_FORWARD_L2DSR) return 1;
+    if (fl_unlikely(forward != FL_FORWARD_IPIP && forward != FL_FORWARD_GUE)) return 0;
+    *outer = fl_family_of(backend);
+    *overhead = fl_overhead(forward, *outer);
+    return (*outer == 4 ? meta->encap4.words[3] : meta->encap6.words[0]) != 0;
+}
+
 /* Next hop and port of the backend, and whether the packet may and will fit. */
 FL_INLINE void fl_choose_path(struct fl_engine *e, const struct fl_meta *meta, const struct fl_ip *ip,
                               const struct fl_backend *backend, struct fl_decision *d) {
@@ -80,7 +93,7 @@ FL_INLINE void fl_choose_path(struct fl_engine *e, const struct fl_meta *meta, c
     const __u32 number_in = fl_ingress_port(e);
     const struct fl_nexthop *hop;
     const struct fl_port *in, *out;
-    __u32 overhead = 0, number;
+    __u32 overhead, number;
     __u64 word;
 
     d->forward = backend->forward;
@@ -89,14 +102,8 @@ FL_INLINE void fl_choose_path(struct fl_engine *e, const struct fl_meta *meta, c
         return;
     }
     if (ip->ttl <= 1) return fl_drop(d, FL_REASON_TTL_EXPIRED);
-    if (d->forward == FL_FORWARD_IPIP || d->forward == FL_FORWARD_GUE) {
-        d->outer = fl_family_of(&backend->address);
-        overhead = fl_overhead(d->forward, d->outer);
-        if (fl_unlikely(!(d->outer == 4 ? meta->encap4.words[3] : meta->encap6.words[0])))
-            return fl_drop(d, FL_REASON_NO_TUNNEL);
-    } else if (fl_unlikely(d->forward != FL_FORWARD_L2DSR)) {
+    if (fl_unlikely(!fl_tunnel_of(meta, &backend->address, d->forward, &d->outer, &overhead)))
         return fl_drop(d, FL_REASON_NO_TUNNEL);
-    }
     hop = fl_at_nexthops(e, FL_BACKEND_NEXTHOP(state));
     word = hop ? fl_read_id(&hop->word) : 0;
     if (fl_unlikely(!word)) return fl_drop(d, FL_REASON_NO_NEIGHBOUR);
@@ -114,25 +121,27 @@ FL_INLINE void fl_choose_path(struct fl_engine *e, const struct fl_meta *meta, c
     fl_take_way(in, number_in, out, number, d);
 }
 
-/* The slot of a flow and what it names. `affinity_hash` is H, or the client's own with affinity "client-ip". Returns the
- * backend, where there is one. */
-FL_INLINE const struct fl_backend *fl_choose_slot(struct fl_engine *e, const struct fl_meta *meta,
-                                                  const struct fl_pool *pool, __u64 affinity_hash,
-                                                  const struct fl_ip *ip, struct fl_decision *d) {
-    __u64 slots = fl_read_id(&pool->slots);
-    const struct fl_backend *backend;
-    const struct fl_slot_line *line;
-    __u32 index;
+/* The slot that a pool chooses by `affinity`, which is H or, with affinity "client-ip", the client's own hash: its number in
+ * the whole table. */
+FL_INLINE __u32 fl_slot_of(const struct fl_pool *pool, __u64 affinity, struct fl_decision *d) {
+    const __u64 slots = fl_read_id(&pool->slots);
+    d->slot = (__u32)affinity & FL_SLOTS_MASK(slots);
+    return FL_SLOTS_BASE(slots) + d->slot;
+}
 
-    d->slot = (__u32)affinity_hash & FL_SLOTS_MASK(slots);
-    line = fl_at_slots(e, (FL_SLOTS_BASE(slots) + d->slot) / FL_SLOTS_PER_LINE);
-    if (fl_unlikely(!line)) {
-        fl_drop(d, FL_REASON_INTERNAL);
-        return 0;
-    }
-    d->slot_word = fl_read_id(&line->words[d->slot % FL_SLOTS_PER_LINE]);
+/* The word of a slot. NULL: the tables have none. */
+FL_INLINE const __u32 *fl_slot_at(struct fl_engine *e, __u32 slot) {
+    const struct fl_slot_line *line = fl_at_slots(e, slot / FL_SLOTS_PER_LINE);
+    return line ? &line->words[slot % FL_SLOTS_PER_LINE] : 0;
+}
+
+/* The backend that the word of slot number `slot` names, which is d->slot_word. NULL: d says how the packet ends. */
+FL_INLINE const struct fl_backend *fl_choose_owner(struct fl_engine *e, const struct fl_meta *meta,
+                                                   const struct fl_pool *pool, __u32 slot, const struct fl_ip *ip,
+                                                   struct fl_decision *d) {
+    __u32 index;
     if (fl_unlikely(d->slot_word & FL_SLOT_LOOKUP)) {
-        index = fl_move(e, meta, pool, ip, FL_SLOTS_BASE(slots) + d->slot, d);
+        index = fl_move(e, meta, pool, ip, slot, d);
     } else {
         index = FL_SLOT_OWNER(d->slot_word);
         index = index == FL_NO_BACKEND ? FL_NO_INDEX : fl_read_id(&pool->backend_base) + index;
@@ -141,49 +150,81 @@ FL_INLINE const struct fl_backend *fl_choose_slot(struct fl_engine *e, const str
         fl_drop(d, FL_REASON_ALL_DOWN);
         return 0;
     }
-    backend = fl_set_backend(e, index, d);
+    return fl_set_backend(e, index, d);
+}
+
+/* The slot of a flow and what it names. */
+FL_INLINE const struct fl_backend *fl_choose_slot(struct fl_engine *e, const struct fl_meta *meta,
+                                                  const struct fl_pool *pool, __u64 affinity, const struct fl_ip *ip,
+                                                  struct fl_decision *d) {
+    const __u32 slot = fl_slot_of(pool, affinity, d);
+    const __u32 *word = fl_slot_at(e, slot);
+    const struct fl_backend *backend;
+    if (fl_unlikely(!word)) {
+        fl_drop(d, FL_REASON_INTERNAL);
+        return 0;
+    }
+    d->slot_word = fl_read_id(word);
+    backend = fl_choose_owner(e, meta, pool, slot, ip, d);
     if (fl_likely(backend != (void *)0)) fl_choose_path(e, meta, ip, backend, d);
     return backend;
 }
 
-/* A packet of the service that is d->service, or of none: which backend, or how it is refused. ip->family is a constant
- * at the calls of the steady path. *chosen is the backend of a packet that is forwarded. */
-FL_INLINE enum fl_refusal fl_choose(struct fl_engine *e, const struct fl_meta *meta, const struct fl_packet *p,
-                                    const struct fl_ip *ip, const struct fl_vip *vip, struct fl_decision *d,
-                                    const struct fl_backend **chosen) {
+/* The service that lists a packet for this VIP, as d->service, and its pool. NULL: there is none, and *refusal says how it is
+ * refused. */
+FL_INLINE const struct fl_pool *fl_choose_pool(struct fl_engine *e, const struct fl_meta *meta, const struct fl_ip *ip,
+                                               const struct fl_vip *vip, struct fl_decision *d,
+                                               enum fl_refusal *refusal) {
     const struct fl_service *service;
     const struct fl_pool *pool;
-    __u64 affinity;
-    __u32 flags;
-
+    *refusal = FL_REFUSE_NOT;
     d->service = fl_find_service(e, meta, &ip->destination, d->vip, (__be16)(ip->ports >> 16), ip->protocol, &service);
     if (fl_unlikely(!d->service)) {
         const __u32 vip_flags = fl_read_once(&vip->flags);
         if (vip_flags & FL_VIP_LOCAL) {
             fl_pass(d, FL_REASON_LOCAL_VIP);
-            return FL_REFUSE_NOT;
+            return 0;
         }
         fl_drop(d, FL_REASON_UNLISTED);
-        return vip_flags & FL_VIP_RESET ? FL_REFUSE_WITH_ANSWER : FL_REFUSE_SILENTLY;
+        *refusal = vip_flags & FL_VIP_RESET ? FL_REFUSE_WITH_ANSWER : FL_REFUSE_SILENTLY;
+        return 0;
     }
     d->pool = service->pool;
     pool = fl_at_pools(e, d->pool);
-    if (fl_unlikely(!pool)) {
-        fl_drop(d, FL_REASON_INTERNAL);
-        return FL_REFUSE_NOT;
+    if (fl_unlikely(!pool)) fl_drop(d, FL_REASON_INTERNAL);
+    return pool;
+}
+
+/* H of a packet, and what its pool with these flags chooses the slot by. ip->family is a constant at the calls of the
+ * steady path. */
+FL_INLINE __u64 fl_hash_of(const struct fl_meta *meta, const struct fl_ip *ip, __u32 pool_flags, __u64 *affinity) {
+    __u64 hash;
+    if (ip->family == 4) {
+        hash = fl_hash_flow4(meta, ip->source.words[3], ip->destination.words[3], ip->ports, ip->protocol);
+        *affinity = pool_flags & FL_POOL_CLIENT_IP ? fl_hash_client4(meta, ip->source.words[3]) : hash;
+    } else {
+        hash = fl_hash_flow6(meta, ip->source.words, ip->destination.words, ip->ports, ip->protocol);
+        *affinity = pool_flags & FL_POOL_CLIENT_IP ? fl_hash_client6(meta, ip->source.words) : hash;
     }
+    return hash;
+}
+
+/* A packet for a VIP: which backend, or how it is refused. *chosen is the backend of a packet that is forwarded. */
+FL_INLINE enum fl_refusal fl_choose(struct fl_engine *e, const struct fl_meta *meta, const struct fl_packet *p,
+                                    const struct fl_ip *ip, const struct fl_vip *vip, struct fl_decision *d,
+                                    const struct fl_backend **chosen) {
+    enum fl_refusal refusal;
+    const struct fl_pool *pool = fl_choose_pool(e, meta, ip, vip, d, &refusal);
+    __u64 affinity;
+    __u32 flags;
+
+    if (fl_unlikely(!pool)) return refusal;
     if (fl_unlikely(fl_from_peer(meta, p))) {
         fl_choose_local(e, pool, d);
         return FL_REFUSE_NOT;
     }
     flags = fl_read_once(&pool->flags);
-    if (ip->family == 4) {
-        d->hash = fl_hash_flow4(meta, ip->source.words[3], ip->destination.words[3], ip->ports, ip->protocol);
-        affinity = flags & FL_POOL_CLIENT_IP ? fl_hash_client4(meta, ip->source.words[3]) : d->hash;
-    } else {
-        d->hash = fl_hash_flow6(meta, ip->source.words, ip->destination.words, ip->ports, ip->protocol);
-        affinity = flags & FL_POOL_CLIENT_IP ? fl_hash_client6(meta, ip->source.words) : d->hash;
-    }
+    d->hash = fl_hash_of(meta, ip, flags, &affinity);
     *chosen = fl_choose_slot(e, meta, pool, affinity, ip, d);
     if (fl_likely(d->action != FL_ACTION_DROP)) return FL_REFUSE_NOT;
     if (d->reason != FL_REASON_ALL_DOWN) return FL_REFUSE_NOT;

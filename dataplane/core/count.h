@@ -5,17 +5,25 @@
 
 #include "dataplane/core/access.h"
 
-FL_INLINE void fl_count(struct fl_engine *e, __u32 index, __u32 bytes, __u32 syn) {
-    struct fl_counter *c = fl_at_counters(e, fl_stride(e) * fl_counter_stride(e) + index);
+/* This CPU's or worker's counter; NULL where there is none. */
+FL_INLINE struct fl_counter *fl_counter_at(struct fl_engine *e, __u32 index) {
+    return fl_at_counters(e, fl_stride(e) * fl_counter_stride(e) + index);
+}
+
+FL_INLINE void fl_count_at(struct fl_counter *c, __u32 bytes, __u32 syn) {
     if (!c) return;
     fl_write_once(&c->packets, c->packets + 1);
     fl_write_once(&c->bytes, c->bytes + bytes);
-    if (syn) fl_write_once(&c->syns, c->syns + 1);
+    if (fl_unlikely(syn)) fl_write_once(&c->syns, c->syns + 1);
+}
+
+FL_INLINE void fl_count(struct fl_engine *e, __u32 index, __u32 bytes, __u32 syn) {
+    fl_count_at(fl_counter_at(e, index), bytes, syn);
 }
 
 /* Counts what happens beside a packet's end. */
 FL_INLINE void fl_count_event(struct fl_engine *e, enum fl_event event) {
-    struct fl_counter *c = fl_at_counters(e, fl_stride(e) * fl_counter_stride(e) + event);
+    struct fl_counter *c = fl_counter_at(e, event);
     if (c) fl_write_once(&c->packets, c->packets + 1);
 }
 

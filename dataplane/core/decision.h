@@ -69,7 +69,7 @@ FL_INLINE void fl_pass(struct fl_decision *d, enum fl_reason reason) {
 
 /* What is known before a byte is read. */
 FL_INLINE void fl_begin(struct fl_decision *d, __u32 frame) {
-    __builtin_memset(d, 0, sizeof(*d));
+    *d = (struct fl_decision){};
     fl_pass(d, FL_REASON_NOT_VIP);
     d->frame = frame;
 }

@@ -8,16 +8,20 @@
 
 #include "dataplane/core/decap.h"
 
-/* Ports of the TCP or UDP header behind an IP header of `size` bytes. False: not plain. */
-FL_INLINE int fl_plain_ports(const struct fl_packet *p, __u32 size, struct fl_ip *ip, struct fl_decision *d) {
+/* What stands behind an IP header of `size` bytes. False: not plain. */
+FL_INLINE int fl_plain_l4(const struct fl_packet *p, __u32 frame, __u32 size, struct fl_ip *ip) {
     const __u8 *l4 = (const __u8 *)p->data + sizeof(struct fl_eth) + size;
+    if (fl_unlikely(ip->length + sizeof(struct fl_eth) > frame)) return 0;
+    ip->silent = 0;
+    ip->tcp_flags = 0;
+    ip->at = sizeof(struct fl_eth);
+    ip->l4 = (__u16)(ip->at + size);
     if (fl_likely(ip->protocol == FL_PROTO_TCP)) {
         const struct fl_tcp *tcp = (const struct fl_tcp *)l4;
         if (ip->length < size + sizeof(*tcp) || !fl_inside(p, tcp, sizeof(*tcp))) return 0;
         ip->ports = fl_load32(tcp);
         ip->tcp_flags = tcp->flags;
-        d->syn = (__u8)fl_is_syn(tcp->flags);
-        return !d->syn || !fl_checksum_maybe_left(ip, tcp);
+        return !fl_is_syn(tcp->flags) || !fl_checksum_maybe_left(ip, tcp);
     }
     if (ip->protocol != FL_PROTO_UDP) return 0;
     if (ip->length < size + sizeof(struct fl_udp) || !fl_inside(p, l4, sizeof(struct fl_udp))) return 0;
@@ -25,19 +29,56 @@ FL_INLINE int fl_plain_ports(const struct fl_packet *p, __u32 size, struct fl_ip
     return 1;
 }
 
+/* Where a packet goes at all. False: it is too short. */
+FL_INLINE int fl_plain_destination4(const struct fl_packet *p, struct fl_ip *ip) {
+    const struct fl_ipv4 *header = (const struct fl_ipv4 *)((const struct fl_eth *)p->data + 1);
+    if (!fl_inside(p, header, sizeof(*header))) return 0;
+    fl_address_from4(&ip->destination, fl_load32(&header->destination));
+    ip->protocol = header->protocol;
+    return 1;
+}
+
+FL_INLINE int fl_plain_destination6(const struct fl_packet *p, struct fl_ip *ip) {
+    const struct fl_ipv6 *header = (const struct fl_ipv6 *)((const struct fl_eth *)p->data + 1);
+    if (!fl_inside(p, header, sizeof(*header))) return 0;
+    fl_address_from6(&ip->destination, header->destination);
+    ip->protocol = header->next;
+    return 1;
+}
+
+/* The rest of the headers, in a frame of `frame` bytes. False: not plain. */
+FL_INLINE int fl_plain_headers4(const struct fl_packet *p, __u32 frame, struct fl_ip *ip) {
+    const struct fl_ipv4 *header = (const struct fl_ipv4 *)((const struct fl_eth *)p->data + 1);
+    if (fl_unlikely(header->version_ihl != 0x45 || header->fragment & fl_htons(FL_IPV4_MF | FL_IPV4_OFFSET))) return 0;
+    fl_address_from4(&ip->source, fl_load32(&header->source));
+    ip->family = 4;
+    ip->ttl = header->ttl;
+    ip->length = fl_ntohs(header->length);
+    return fl_plain_l4(p, frame, sizeof(*header), ip);
+}
+
+FL_INLINE int fl_plain_headers6(const struct fl_packet *p, __u32 frame, struct fl_ip *ip) {
+    const struct fl_ipv6 *header = (const struct fl_ipv6 *)((const struct fl_eth *)p->data + 1);
+    if (fl_unlikely(header->version_class >> 4 != 6)) return 0;
+    fl_address_from6(&ip->source, header->source);
+    ip->family = 6;
+    ip->ttl = header->hop_limit;
+    ip->length = fl_ntohs(header->length) + (__u32)sizeof(*header);
+    return fl_plain_l4(p, frame, sizeof(*header), ip);
+}
+
+/* Whether frames without a tag may be for VIPs where this one came in. */
+FL_INLINE int fl_plain_port(struct fl_engine *e) {
+    const struct fl_port *in = fl_at_ports(e, fl_ingress_port(e));
+    return in && FL_PORT_VLAN_IN(fl_read_once(&in->way)) == FL_VLAN_NONE;
+}
+
 /* What is left when the headers are known. */
-FL_INLINE int fl_plain_flow(struct fl_engine *e, const struct fl_meta *meta, const struct fl_packet *p, __u32 size,
-                            struct fl_ip *ip, const struct fl_vip *vip, struct fl_decision *d,
+FL_INLINE int fl_plain_flow(struct fl_engine *e, const struct fl_meta *meta, const struct fl_packet *p,
+                            const struct fl_ip *ip, const struct fl_vip *vip, struct fl_decision *d,
                             const struct fl_backend **backend) {
-    const struct fl_port *in;
-    if (fl_unlikely(ip->length + sizeof(struct fl_eth) > d->frame)) return 0;
-    ip->silent = 0;
-    ip->tcp_flags = 0;
-    ip->at = sizeof(struct fl_eth);
-    ip->l4 = (__u16)(ip->at + size);
-    if (!fl_plain_ports(p, size, ip, d)) return 0;
-    in = fl_at_ports(e, fl_ingress_port(e));
-    if (!in || FL_PORT_VLAN_IN(fl_read_once(&in->way)) != FL_VLAN_NONE) return 0;
+    if (!fl_plain_port(e)) return 0;
+    d->syn = (__u8)fl_is_syn(ip->tcp_flags);
     d->family = ip->family;
     d->length = ip->length;
     d->l3 = ip->at;
@@ -52,39 +93,23 @@ FL_INLINE int fl_plain_flow(struct fl_engine *e, const struct fl_meta *meta, con
 
 FL_INLINE int fl_plain_ipv4(struct fl_engine *e, const struct fl_meta *meta, const struct fl_packet *p,
                             struct fl_decision *d, const struct fl_backend **backend) {
-    const struct fl_ipv4 *header = (const struct fl_ipv4 *)((const struct fl_eth *)p->data + 1);
     const struct fl_vip *vip;
     struct fl_ip ip;
-    if (!fl_inside(p, header, sizeof(*header))) return 0;
-    fl_address_from4(&ip.destination, fl_load32(&header->destination));
+    if (!fl_plain_destination4(p, &ip)) return 0;
     d->vip = fl_find_vip(e, meta, &ip.destination, &vip);
-    if (!d->vip) return !fl_may_be_tunnel(meta, header->protocol);
-    if (fl_unlikely(header->version_ihl != 0x45 || header->fragment & fl_htons(FL_IPV4_MF | FL_IPV4_OFFSET))) return 0;
-    fl_address_from4(&ip.source, fl_load32(&header->source));
-    ip.family = 4;
-    ip.protocol = header->protocol;
-    ip.ttl = header->ttl;
-    ip.length = fl_ntohs(header->length);
-    return fl_plain_flow(e, meta, p, sizeof(*header), &ip, vip, d, backend);
+    if (!d->vip) return !fl_may_be_tunnel(meta, ip.protocol);
+    return fl_plain_headers4(p, d->frame, &ip) && fl_plain_flow(e, meta, p, &ip, vip, d, backend);
 }
 
 FL_INLINE int fl_plain_ipv6(struct fl_engine *e, const struct fl_meta *meta, const struct fl_packet *p,
                             struct fl_decision *d, const struct fl_backend **backend) {
-    const struct fl_ipv6 *header = (const struct fl_ipv6 *)((const struct fl_eth *)p->data + 1);
     const struct fl_vip *vip;
     struct fl_ip ip;
-    if (!fl_inside(p, header, sizeof(*header))) return 0;
-    fl_address_from6(&ip.destination, header->destination);
+    if (!fl_plain_destination6(p, &ip)) return 0;
     d->vip = fl_find_vip(e, meta, &ip.destination, &vip);
     /* ICMPv6: a solicitation for a VIP is sent to a group. */
-    if (!d->vip) return header->next != FL_PROTO_ICMPV6 && !fl_may_be_tunnel(meta, header->next);
-    if (fl_unlikely(header->version_class >> 4 != 6)) return 0;
-    fl_address_from6(&ip.source, header->source);
-    ip.family = 6;
-    ip.protocol = header->next;
-    ip.ttl = header->hop_limit;
-    ip.length = fl_ntohs(header->length) + (__u32)sizeof(*header);
-    return fl_plain_flow(e, meta, p, sizeof(*header), &ip, vip, d, backend);
+    if (!d->vip) return ip.protocol != FL_PROTO_ICMPV6 && !fl_may_be_tunnel(meta, ip.protocol);
+    return fl_plain_headers6(p, d->frame, &ip) && fl_plain_flow(e, meta, p, &ip, vip, d, backend);
 }
 
 /* True when *d, begun by fl_begin(), is decided: forwarded to *backend, or passed as nobody's. */

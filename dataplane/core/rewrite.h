@@ -15,18 +15,25 @@ FL_INLINE void fl_decrement_ttl4(struct fl_ipv4 *ip) {
     ip->ttl--;
 }
 
-/* One hop less on the inner packet. Returns {traffic class 8, flow label 20} as the first word of an IPv6 header holds
- * them, with zero for the version; an IPv4 packet has no label. */
-FL_INLINE __u32 fl_take_hop(void *inner, __u8 family) {
-    if (family == 4) {
-        struct fl_ipv4 *ip = (struct fl_ipv4 *)inner;
-        fl_decrement_ttl4(ip);
-        return ((__u32)ip->tos >> 4) | ((__u32)(ip->tos & 15) << 12);
-    } else {
-        struct fl_ipv6 *ip = (struct fl_ipv6 *)inner;
-        ip->hop_limit--;
-        return fl_load32(ip) & ~(__u32)0xf0;
-    }
+/* One hop less on the inner packet. */
+FL_INLINE void fl_take_hop(void *inner, __u8 family) {
+    if (family == 4)
+        fl_decrement_ttl4((struct fl_ipv4 *)inner);
+    else
+        ((struct fl_ipv6 *)inner)->hop_limit--;
+}
+
+/* {traffic class 8, flow label 20} as the first word of an IPv6 header holds them, with zero for the version; an IPv4
+ * packet has no label. */
+FL_INLINE __u32 fl_class_word(const void *inner, __u8 family) {
+    const __u32 tos = ((const struct fl_ipv4 *)inner)->tos;
+    return family == 4 ? tos >> 4 | (tos & 15) << 12 : fl_load32(inner) & ~(__u32)0xf0;
+}
+
+/* DSCP and ECN of a packet, as an IPv4 header holds them. */
+FL_INLINE __u32 fl_traffic_class(const void *inner, __u8 family) {
+    const __u32 word = fl_load32(inner);
+    return family == 4 ? ((const struct fl_ipv4 *)inner)->tos : (word & 15) << 4 | (word >> 12 & 15);
 }
 
 FL_INLINE __u32 fl_header_size(__u8 family) { return family == 4 ? sizeof(struct fl_ipv4) : sizeof(struct fl_ipv6); }
@@ -92,16 +99,15 @@ FL_INLINE int fl_apply_outer4(struct fl_engine *e, const struct fl_meta *meta, c
     const int grow = (int)size + (int)fl_l3_out(d) - (int)d->l3;
     struct fl_ipv4 *outer;
     __u64 sum;
-    __u32 class_word, first, source, destination;
+    __u32 first, source, destination;
 
     if (fl_resize(e, p, grow, d->frame + grow)) return -1;
     if (!fl_write_layer2(p, d, d->destination_mac, d->source_mac, FL_ETHERTYPE_IPV4)) return -1;
     outer = (struct fl_ipv4 *)fl_at_offset(p, fl_l3_out(d));
     if (!fl_inside(p, outer, size + fl_header_size(family))) return -1;
-    class_word = fl_take_hop((__u8 *)outer + size, family);
+    fl_take_hop((__u8 *)outer + size, family);
     /* As 32-bit words in memory order: {0x45, tos, length}, {id 0, DF}, {ttl, protocol, checksum}, addresses. */
-    first =
-        0x45u | (((class_word & 15) << 4 | ((class_word >> 12) & 15)) << 8) | ((__u32)fl_htons(d->length + size) << 16);
+    first = 0x45u | fl_traffic_class((__u8 *)outer + size, family) << 8 | (__u32)fl_htons(d->length + size) << 16;
     source = meta->encap4.words[3] | ((__u32)(d->hash >> 32) & meta->encap4_mask);
     destination = backend->address.words[3];
     sum = (__u64)first + ((__u32)fl_htons(FL_IPV4_DF) << 16) + (FL_OUTER_TTL | (protocol << 8)) + source + destination;
@@ -129,7 +135,8 @@ FL_INLINE int fl_apply_outer6(struct fl_engine *e, const struct fl_meta *meta, c
     if (!fl_write_layer2(p, d, d->destination_mac, d->source_mac, FL_ETHERTYPE_IPV6)) return -1;
     outer = (struct fl_ipv6 *)fl_at_offset(p, fl_l3_out(d));
     if (!fl_inside(p, outer, size + fl_header_size(family))) return -1;
-    class_word = fl_take_hop((__u8 *)outer + size, family);
+    fl_take_hop((__u8 *)outer + size, family);
+    class_word = fl_class_word((__u8 *)outer + size, family);
     if (family == 4) class_word |= ((__u32)(d->hash >> 32) & 0xffff0f00u);
     fl_store32(outer, class_word | 0x60);
     fl_store32(&outer->length, (__u32)fl_htons(d->length + udp) | (protocol << 16) | ((__u32)FL_OUTER_TTL << 24));
@@ -151,10 +158,7 @@ FL_INLINE int fl_apply_l2dsr(struct fl_engine *e, struct fl_packet *p, const str
         return -1;
     at = (__u8 *)fl_at_offset(p, fl_l3_out(d));
     if (!fl_inside(p, at, fl_header_size(family))) return -1;
-    if (family == 4)
-        fl_decrement_ttl4((struct fl_ipv4 *)at);
-    else
-        ((struct fl_ipv6 *)at)->hop_limit--;
+    fl_take_hop(at, family);
     return 0;
 }
 

@@ -11,15 +11,20 @@
 #include "dataplane/core/classify.h"
 #include "dataplane/core/plain.h"
 
-/* Fills *d: the steady path first, and whatever it does not take by the long way (classify.h says what that may write). */
+/* Fills *d by the long way (classify.h says what that may write). */
+FL_INLINE void fl_decide_long(struct fl_engine *e, const struct fl_packet *p, struct fl_decision *d) {
+    const struct fl_meta *meta = fl_at_meta(e, 0);
+    struct fl_scratch *s = fl_scratch(e);
+    fl_begin(d, fl_frame_length(e, p));
+    if (meta && s) fl_decide_any(e, meta, p, s, d);
+}
+
+/* The steady path first, and whatever it does not take by the long one. */
 FL_INLINE void fl_decide(struct fl_engine *e, const struct fl_packet *p, struct fl_decision *d) {
     const struct fl_meta *meta = fl_at_meta(e, 0);
     const struct fl_backend *backend;
-    struct fl_scratch *s = fl_scratch(e);
     fl_begin(d, fl_frame_length(e, p));
-    if (!meta || !s || fl_decide_plain(e, meta, p, d, &backend)) return;
-    fl_begin(d, fl_frame_length(e, p));
-    fl_decide_any(e, meta, p, s, d);
+    if (meta && !fl_decide_plain(e, meta, p, d, &backend)) fl_decide_long(e, p, d);
 }
 
 /* A front-end node's decision: what its balancers send it is unwrapped, everything else is the host's. */
@@ -68,8 +73,10 @@ FL_INLINE enum fl_verdict fl_act(struct fl_engine *e, struct fl_packet *p, struc
 /* Every packet ends in exactly one place: its service and backend, or one reason. */
 FL_INLINE void fl_count_decision(struct fl_engine *e, const struct fl_decision *d) {
     if (fl_likely(d->action == FL_ACTION_FORWARD || d->action == FL_ACTION_LOCAL)) {
-        fl_count(e, fl_counter_index_service(e, d->service), d->frame, d->syn);
-        fl_count(e, fl_counter_index_backend(e, d->backend_index), d->frame, d->syn);
+        struct fl_counter *service = fl_counter_at(e, fl_counter_index_service(e, d->service));
+        struct fl_counter *backend = fl_counter_at(e, fl_counter_index_backend(e, d->backend_index));
+        fl_count_at(service, d->frame, d->syn);
+        fl_count_at(backend, d->frame, d->syn);
     } else {
         fl_count(e, d->reason, d->frame, 0);
     }

@@ -100,6 +100,8 @@ FL_INLINE __u32 fl_move_on(struct fl_engine *e, const struct fl_meta *meta, stru
         return m->owner;
     }
     if (follows) return fl_follow(e, meta, m);
+    if (m->previous != FL_NO_INDEX && fl_state_of(fl_at_backends(e, m->previous)) == FL_BACKEND_DEAD)
+        m->previous = FL_NO_INDEX;
     if (m->syn) return fl_move_syn(e, meta, m);
     if (m->udp) return fl_move_datagram(e, meta, m);
     /* As in the clean-up: a dead backend's, which may be back. */
@@ -109,8 +111,6 @@ FL_INLINE __u32 fl_move_on(struct fl_engine *e, const struct fl_meta *meta, stru
 
 /* Of a move whose flow, slot and segment are known. Engines run it as fl_run_move() (access.h). */
 FL_INLINE __u32 fl_move_step(struct fl_engine *e, const struct fl_meta *meta, struct fl_move *m) {
-    if (m->previous != FL_NO_INDEX && fl_state_of(fl_at_backends(e, m->previous)) == FL_BACKEND_DEAD)
-        m->previous = FL_NO_INDEX;
     m->place = fl_find_pin(e, meta, m->hash, &m->pin);
     return fl_move_on(e, meta, m);
 }

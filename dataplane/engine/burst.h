@@ -82,6 +82,7 @@ class BurstWorker {
     }
 
   private:
+    static constexpr std::size_t kAhead = 4;  // frames that are fetched while one is looked at
     static constexpr std::uint64_t kLookAgainNs = 1'000'000;
 
     // Frames that end here, until their burst has left the tables.
@@ -112,34 +113,72 @@ class BurstWorker {
 #endif
     }
 
-    // All decisions first, so that the table lines of one packet arrive while another is looked at. But what comes after a
-    // first fragment may follow it, and so is decided about when that is remembered.
+    // The steady path in stages, so that the table lines of one packet arrive while another is looked at; what that does
+    // not take goes the long way in its turn.
     void steer(std::span<rte_mbuf*> burst) {
-        std::array<fl_decision, kBurst> decisions;
-        std::size_t finished = 0;
-        prefetch(burst);
+        std::array<fl_look, kBurst> looks;
+        fl_stages stages;
+        for (rte_mbuf* mbuf : burst) prefetch_to_write(mbuf);
+        for (std::size_t i = 0; i < kAhead && i < burst.size(); i++) prefetch_frame(burst[i]);
+        fl_stages_begin(&engine_, &stages);
         for (std::size_t i = 0; i < burst.size(); i++) {
-            // The core wants a frame in one piece; a chain that does not fit one buffer is judged by its first.
-            if (fl_unlikely(burst[i]->nb_segs > 1)) rte_pktmbuf_linearize(burst[i]);
+            if (i + kAhead < burst.size()) prefetch_frame(burst[i + kAhead]);
             MbufPacket packet(burst[i]);
-            fl_decide(&engine_, &packet, &decisions[i]);
-            if (fl_likely(!decisions[i].remember && i + 1 < burst.size())) continue;
-            for (; finished <= i; finished++) {
-                if (fl_unlikely(decisions[finished].exception))
-                    exceptional_.add(burst[finished]);
-                else
-                    finish(burst[finished], decisions[finished]);
-            }
+            looks[i].pool = nullptr;
+            if (fl_likely(stages.plain && burst[i]->nb_segs == 1))
+                fl_stage_headers(&engine_, &stages, &packet, &looks[i]);
+        }
+        if (moving_) {
+            moving_ = false;
+            for (std::size_t i = 0; i < burst.size(); i++)
+                if (fl_likely(looks[i].pool != nullptr)) fl_stage_pins(&engine_, &stages, &looks[i]);
+        }
+        for (std::size_t i = 0; i < burst.size(); i++) {
+            const fl_look& look = looks[i];
+            bool done = false;
+            if (fl_likely(look.pool && look.family == 4))
+                done = forward<4>(stages, look, burst[i]);
+            else if (look.pool)
+                done = forward<6>(stages, look, burst[i]);
+            if (fl_unlikely(!done)) steer_long(burst[i]);
         }
     }
 
-    static void prefetch(std::span<rte_mbuf*> burst) {
-        for (rte_mbuf* mbuf : burst) prefetch_to_write(mbuf);
-        for (rte_mbuf* mbuf : burst) {
-            auto* data = rte_pktmbuf_mtod(mbuf, char*);
-            prefetch_to_write(data);
-            prefetch_to_write(data - RTE_CACHE_LINE_SIZE);
-        }
+    // The last stage. False: nothing has been done.
+    template <__u8 kFamily>
+    __rte_always_inline bool forward(const fl_stages& stages, const fl_look& look, rte_mbuf* mbuf) {
+        MbufPacket packet(mbuf);
+        const fl_backend* backend;
+        std::uint32_t port;
+        fl_decision decision;
+        if (fl_unlikely(!fl_stage_choose(&engine_, &stages, &look, kFamily, fl_frame_length(&engine_, &packet),
+                                         &decision, &backend)))
+            return false;
+        if (fl_unlikely(decision.slot_word & FL_SLOT_LOOKUP)) moving_ = true;
+        if (fl_likely(fl_act_forward(&engine_, stages.meta, backend, &packet, &decision, &port) == FL_VERDICT_TRANSMIT))
+            outlets_.add(port, mbuf);
+        else
+            dropped_.add(mbuf);
+        fl_count_decision(&engine_, &decision);
+        return true;
+    }
+
+    [[gnu::noinline]] void steer_long(rte_mbuf* mbuf) {
+        fl_decision decision;
+        // The core wants a frame in one piece; a chain that does not fit one buffer is judged by its first.
+        if (fl_unlikely(mbuf->nb_segs > 1)) rte_pktmbuf_linearize(mbuf);
+        MbufPacket packet(mbuf);
+        fl_decide_long(&engine_, &packet, &decision);
+        if (fl_unlikely(decision.exception))
+            exceptional_.add(mbuf);
+        else
+            finish(mbuf, decision);
+    }
+
+    static void prefetch_frame(const rte_mbuf* mbuf) {
+        auto* data = rte_pktmbuf_mtod(mbuf, char*);
+        prefetch_to_write(data);
+        prefetch_to_write(data - RTE_CACHE_LINE_SIZE);
     }
 
     // What cannot be finished as it is. Decided about once more: its first fragment may have been in the same burst.
@@ -248,6 +287,7 @@ class BurstWorker {
     Gathered passed_, dropped_, exceptional_;
     HeldFragments held_;
     std::uint64_t look_again_ns_ = 0;
+    bool moving_ = false;      // a packet was for a slot that is not settled
     bool first_came_ = false;  // since look_again() was called: one that others may wait for
     fl_engine engine_{};
 };

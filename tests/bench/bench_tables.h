@@ -39,6 +39,8 @@ class BenchTables {
              void (*set_flow)(std::vector<std::uint8_t>& frame, std::uint32_t flow));
     // As pin() left them, or none.
     void restore_pins();
+    // Packets that have found no pin in a slot that is not settled.
+    std::uint64_t unpinned() const { return tables::CounterReader(*tables_).event(FL_EVENT_PREVIOUS); }
     void remove_pins();
 
     // Counted by the backends of a pool under test.

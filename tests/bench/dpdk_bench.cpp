@@ -228,7 +228,7 @@ class Bench {
         : tables_(tables), seconds_(seconds), buffers_(buffers), worker_(tables.tables(), join(tables), ports_) {}
 
     Result<void> run(Case& c) {
-        const std::uint64_t before = c.pool.empty() ? 0 : tables_.packets_of(c.pool);
+        const std::uint64_t before = c.pool.empty() ? 0 : tables_.packets_of(c.pool), unpinned = tables_.unpinned();
         application_.stop = false;
         generator_.load(c);
         rte_eal_remote_launch(c.program, &application_, rte_get_next_lcore(-1, 1, 0));
@@ -239,6 +239,8 @@ class Bench {
         if (!seen.compared) return fail(c.name + ": nothing was compared");
         if (application_.lost)
             return fail(c.name + ": " + std::to_string(application_.lost) + " packets were not sent");
+        if (const std::uint64_t more = tables_.unpinned() - unpinned)
+            return fail(c.name + ": " + std::to_string(more) + " packets found no pin");
         const std::uint64_t counted = c.pool.empty() ? application_.packets : tables_.packets_of(c.pool) - before;
         if (counted != application_.packets)
             return fail(c.name + ": backends counted " + std::to_string(counted) + " of " +
