@@ -73,8 +73,8 @@ FL_INLINE void fl_take_way(const struct fl_port *in, __u32 number_in, const stru
     d->tags = vlan ? 1 : 0;
 }
 
-/* The tunnel to a backend that is forwarded to by `forward`: the family of its outer header, 0 = there is none, and the bytes that
- * it puts in front. False: no such tunnel begins at this node. */
+/* The tunnel to a backend that is forwarded to by `forward`: the family of its outer header, 0 = there is none, and the
+ * bytes that it puts in front. False: no such tunnel begins at this node. */
 FL_INLINE int fl_tunnel_of(const struct fl_meta *meta, const union fl_address *backend, __u8 forward, __u8 *outer,
                            __u32 *overhead) {
     *outer = 0;
@@ -121,8 +121,8 @@ FL_INLINE void fl_choose_path(struct fl_engine *e, const struct fl_meta *meta, c
     fl_take_way(in, number_in, out, number, d);
 }
 
-/* The slot that a pool chooses by `affinity`, which is H or, with affinity "client-ip", the client's own hash: its number in
- * the whole table. */
+/* The slot that a pool chooses by `affinity`, which is H or, with affinity "client-ip", the client's own hash: its number
+ * in the whole table. */
 FL_INLINE __u32 fl_slot_of(const struct fl_pool *pool, __u64 affinity, struct fl_decision *d) {
     const __u64 slots = fl_read_id(&pool->slots);
     d->slot = (__u32)affinity & FL_SLOTS_MASK(slots);
@@ -170,8 +170,8 @@ FL_INLINE const struct fl_backend *fl_choose_slot(struct fl_engine *e, const str
     return backend;
 }
 
-/* The service that lists a packet for this VIP, as d->service, and its pool. NULL: there is none, and *refusal says how it is
- * refused. */
+/* The service that lists a packet for this VIP, as d->service, and its pool. NULL: there is none, and *refusal says how it
+ * is refused. */
 FL_INLINE const struct fl_pool *fl_choose_pool(struct fl_engine *e, const struct fl_meta *meta, const struct fl_ip *ip,
                                                const struct fl_vip *vip, struct fl_decision *d,
                                                enum fl_refusal *refusal) {

@@ -8,14 +8,19 @@
 
 #include "dataplane/core/decap.h"
 
+/* Where the headers of a plain packet lie, whose IP header has `size` bytes. */
+FL_INLINE void fl_plain_place(__u32 size, struct fl_ip *ip) {
+    ip->at = sizeof(struct fl_eth);
+    ip->l4 = (__u16)(ip->at + size);
+    ip->silent = 0;
+}
+
 /* What stands behind an IP header of `size` bytes. False: not plain. */
 FL_INLINE int fl_plain_l4(const struct fl_packet *p, __u32 frame, __u32 size, struct fl_ip *ip) {
     const __u8 *l4 = (const __u8 *)p->data + sizeof(struct fl_eth) + size;
     if (fl_unlikely(ip->length + sizeof(struct fl_eth) > frame)) return 0;
-    ip->silent = 0;
     ip->tcp_flags = 0;
-    ip->at = sizeof(struct fl_eth);
-    ip->l4 = (__u16)(ip->at + size);
+    fl_plain_place(size, ip);
     if (fl_likely(ip->protocol == FL_PROTO_TCP)) {
         const struct fl_tcp *tcp = (const struct fl_tcp *)l4;
         if (ip->length < size + sizeof(*tcp) || !fl_inside(p, tcp, sizeof(*tcp))) return 0;
@@ -73,11 +78,8 @@ FL_INLINE int fl_plain_port(struct fl_engine *e) {
     return in && FL_PORT_VLAN_IN(fl_read_once(&in->way)) == FL_VLAN_NONE;
 }
 
-/* What is left when the headers are known. */
-FL_INLINE int fl_plain_flow(struct fl_engine *e, const struct fl_meta *meta, const struct fl_packet *p,
-                            const struct fl_ip *ip, const struct fl_vip *vip, struct fl_decision *d,
-                            const struct fl_backend **backend) {
-    if (!fl_plain_port(e)) return 0;
+/* What the headers say, in the decision. */
+FL_INLINE void fl_plain_note(const struct fl_ip *ip, struct fl_decision *d) {
     d->syn = (__u8)fl_is_syn(ip->tcp_flags);
     d->family = ip->family;
     d->length = ip->length;
@@ -85,10 +87,23 @@ FL_INLINE int fl_plain_flow(struct fl_engine *e, const struct fl_meta *meta, con
     d->l4 = ip->l4;
     d->ports = ip->ports;
     d->protocol = ip->protocol;
-    fl_choose(e, meta, p, ip, vip, d, backend);
+}
+
+/* Whether what has been decided is the steady path's to do. If not, the packet begins anew. */
+FL_INLINE int fl_plain_forwards(struct fl_engine *e, const struct fl_decision *d) {
     if (fl_likely(d->action == FL_ACTION_FORWARD && !d->tags)) return 1;
     if (d->slot_word & FL_SLOT_LOOKUP) fl_keep_move(e);
     return 0;
+}
+
+/* What is left when the headers are known. */
+FL_INLINE int fl_plain_flow(struct fl_engine *e, const struct fl_meta *meta, const struct fl_packet *p,
+                            const struct fl_ip *ip, const struct fl_vip *vip, struct fl_decision *d,
+                            const struct fl_backend **backend) {
+    if (!fl_plain_port(e)) return 0;
+    fl_plain_note(ip, d);
+    fl_choose(e, meta, p, ip, vip, d, backend);
+    return fl_plain_forwards(e, d);
 }
 
 FL_INLINE int fl_plain_ipv4(struct fl_engine *e, const struct fl_meta *meta, const struct fl_packet *p,

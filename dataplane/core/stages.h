@@ -32,6 +32,7 @@ struct fl_look {
     __u32 pool_id;
     __u32 slot; /* in the whole table */
     const __u32 *slot_at;
+    __u32 ports;
     __u16 length; /* of the IP packet */
     __u8 family;
     __u8 protocol;
@@ -79,6 +80,7 @@ FL_INLINE void fl_stage_flow(struct fl_engine *e, struct fl_stages *g, const str
     fl_prefetch(look->slot_at);
     look->service = g->service;
     look->pool_id = g->pool_id;
+    look->ports = ip->ports;
     look->length = (__u16)ip->length;
     look->family = ip->family;
     look->protocol = ip->protocol;
@@ -111,7 +113,8 @@ FL_INLINE void fl_stage_pins(struct fl_engine *e, const struct fl_stages *g, con
     fl_prefetch(fl_pin_at(e, g->meta, hash, FL_BUCKET_WORDS));
 }
 
-/* The third: decides. True: *d is forwarded to *backend. False: it is for the long way, which begins anew. */
+/* The third: decides, all but d->vip and d->slot, which only a capture would ask for. True: *d is forwarded to *backend.
+ * False: it is for the long way, which begins anew. */
 FL_INLINE int fl_stage_choose(struct fl_engine *e, const struct fl_stages *g, const struct fl_look *look, __u8 family,
                               __u32 frame, struct fl_decision *d, const struct fl_backend **backend) {
     struct fl_ip ip;
@@ -120,22 +123,17 @@ FL_INLINE int fl_stage_choose(struct fl_engine *e, const struct fl_stages *g, co
     ip.ttl = look->ttl;
     ip.tcp_flags = look->tcp_flags;
     ip.length = look->length;
-    ip.silent = 0;
+    ip.ports = look->ports;
+    fl_plain_place(fl_header_size(family), &ip);
     fl_begin(d, frame);
-    d->syn = (__u8)fl_is_syn(look->tcp_flags);
-    d->family = family;
-    d->length = look->length;
-    d->l3 = sizeof(struct fl_eth);
-    d->l4 = (__u16)(d->l3 + fl_header_size(family));
+    fl_plain_note(&ip, d);
     d->hash = look->hash;
     d->service = look->service;
     d->pool = look->pool_id;
     d->slot_word = fl_read_id(look->slot_at);
     *backend = fl_choose_owner(e, g->meta, look->pool, look->slot, &ip, d);
     if (fl_likely(*backend != (void *)0)) fl_choose_path(e, g->meta, &ip, *backend, d);
-    if (fl_likely(d->action == FL_ACTION_FORWARD && !d->tags)) return 1;
-    if (d->slot_word & FL_SLOT_LOOKUP) fl_keep_move(e);
-    return 0;
+    return fl_plain_forwards(e, d);
 }
 
 #endif

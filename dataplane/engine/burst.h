@@ -124,9 +124,10 @@ class BurstWorker {
         for (std::size_t i = 0; i < burst.size(); i++) {
             if (i + kAhead < burst.size()) prefetch_frame(burst[i + kAhead]);
             MbufPacket packet(burst[i]);
-            looks[i].pool = nullptr;
             if (fl_likely(stages.plain && burst[i]->nb_segs == 1))
                 fl_stage_headers(&engine_, &stages, &packet, &looks[i]);
+            else
+                looks[i].pool = nullptr;
         }
         if (moving_) {
             moving_ = false;
@@ -144,7 +145,7 @@ class BurstWorker {
         }
     }
 
-    // The last stage. False: nothing has been done.
+    // The last stage. False: it is for the long way; the frame is as it was.
     template <__u8 kFamily>
     __rte_always_inline bool forward(const fl_stages& stages, const fl_look& look, rte_mbuf* mbuf) {
         MbufPacket packet(mbuf);
@@ -163,12 +164,11 @@ class BurstWorker {
         return true;
     }
 
-    [[gnu::noinline]] void steer_long(rte_mbuf* mbuf) {
+    void steer_long(rte_mbuf* mbuf) {
         fl_decision decision;
         // The core wants a frame in one piece; a chain that does not fit one buffer is judged by its first.
         if (fl_unlikely(mbuf->nb_segs > 1)) rte_pktmbuf_linearize(mbuf);
-        MbufPacket packet(mbuf);
-        fl_decide_long(&engine_, &packet, &decision);
+        decide(mbuf, decision);
         if (fl_unlikely(decision.exception))
             exceptional_.add(mbuf);
         else
@@ -243,10 +243,10 @@ class BurstWorker {
         return true;
     }
 
-    // For the rare ones, apart from the burst's loop.
+    // The long way, for the rare ones; apart from the burst's loop.
     [[gnu::noinline]] void decide(rte_mbuf* mbuf, fl_decision& decision) {
         MbufPacket packet(mbuf);
-        fl_decide(&engine_, &packet, &decision);
+        fl_decide_long(&engine_, &packet, &decision);
     }
 
     void finish(rte_mbuf* mbuf, fl_decision& decision) {
