@@ -143,13 +143,16 @@ FL_INLINE __u32 fl_find_in(const struct fl_pin_bucket *bucket, __u64 hash, __u64
 
 /* The place of this flow's pin, and its word; FL_PIN_NOWHERE. */
 FL_INLINE __u32 fl_find_pin(struct fl_engine *e, const struct fl_meta *meta, __u64 hash, __u64 *found) {
-    const struct fl_pin_bucket *first = fl_pin_bucket_of(e, meta, hash, 0);
-    const struct fl_pin_bucket *second = fl_pin_bucket_of(e, meta, hash, 1);
+    const struct fl_pin_bucket *bucket = fl_pin_bucket_of(e, meta, hash, 0);
     __u32 place;
     *found = 0;
-    if (!first || !second) return FL_PIN_NOWHERE;
-    place = fl_find_in(first, hash, found);
-    if (place == FL_BUCKET_WORDS) place += fl_find_in(second, hash, found);
+    if (!bucket) return FL_PIN_NOWHERE;
+    place = fl_find_in(bucket, hash, found);
+    if (place == FL_BUCKET_WORDS) {
+        bucket = fl_pin_bucket_of(e, meta, hash, 1);
+        if (!bucket) return FL_PIN_NOWHERE;
+        place += fl_find_in(bucket, hash, found);
+    }
     fl_forget(place, hash);
     return place;
 }
