@@ -86,6 +86,11 @@ FL_INLINE int fl_tunnel_of(const struct fl_meta *meta, const union fl_address *b
     return (*outer == 4 ? meta->encap4.words[3] : meta->encap6.words[0]) != 0;
 }
 
+/* The largest IP packet that fits a backend with this state, behind `overhead` bytes of tunnel. */
+FL_INLINE __u32 fl_most_to(__u64 state, __u32 overhead) {
+    return FL_BACKEND_MTU(state) > overhead ? FL_BACKEND_MTU(state) - overhead : 0;
+}
+
 /* Next hop and port of the backend, and whether the packet may and will fit. */
 FL_INLINE void fl_choose_path(struct fl_engine *e, const struct fl_meta *meta, const struct fl_ip *ip,
                               const struct fl_backend *backend, struct fl_decision *d) {
@@ -107,8 +112,8 @@ FL_INLINE void fl_choose_path(struct fl_engine *e, const struct fl_meta *meta, c
     hop = fl_at_nexthops(e, FL_BACKEND_NEXTHOP(state));
     word = hop ? fl_read_id(&hop->word) : 0;
     if (fl_unlikely(!word)) return fl_drop(d, FL_REASON_NO_NEIGHBOUR);
-    if (fl_unlikely(ip->length + overhead > FL_BACKEND_MTU(state))) {
-        d->mtu = (__u16)(FL_BACKEND_MTU(state) > overhead ? FL_BACKEND_MTU(state) - overhead : 0);
+    if (fl_unlikely(ip->length > fl_most_to(state, overhead))) {
+        d->mtu = (__u16)fl_most_to(state, overhead);
         return fl_drop(d, FL_REASON_TOO_BIG);
     }
     /* Most packets leave as they came: guessing so, the port's entry is fetched without waiting for the next hop's. */
@@ -121,12 +126,15 @@ FL_INLINE void fl_choose_path(struct fl_engine *e, const struct fl_meta *meta, c
     fl_take_way(in, number_in, out, number, d);
 }
 
-/* The slot that a pool chooses by `affinity`, which is H or, with affinity "client-ip", the client's own hash: its number
- * in the whole table. */
-FL_INLINE __u32 fl_slot_of(const struct fl_pool *pool, __u64 affinity, struct fl_decision *d) {
-    const __u64 slots = fl_read_id(&pool->slots);
-    d->slot = (__u32)affinity & FL_SLOTS_MASK(slots);
-    return FL_SLOTS_BASE(slots) + d->slot;
+/* The slot of a pool, fl_pool.slots, that is chosen by `affinity`: H or, with affinity "client-ip", the client's own hash. */
+FL_INLINE __u32 fl_slot_of(__u64 slots, __u64 affinity) { return (__u32)affinity & FL_SLOTS_MASK(slots); }
+
+/* The first word of a pool's slots, the others behind it. NULL: not all of them are in the table. */
+FL_INLINE const __u32 *fl_slots_at(struct fl_engine *e, __u64 slots) {
+    const struct fl_slot_line *first = fl_at_slots(e, FL_SLOTS_BASE(slots) / FL_SLOTS_PER_LINE);
+    const __u64 last = (__u64)FL_SLOTS_BASE(slots) + FL_SLOTS_MASK(slots);
+    if (!first || last >> 32 || !fl_at_slots(e, (__u32)last / FL_SLOTS_PER_LINE)) return 0;
+    return &first->words[FL_SLOTS_BASE(slots) % FL_SLOTS_PER_LINE];
 }
 
 /* The word of a slot. NULL: the tables have none. */
@@ -135,17 +143,21 @@ FL_INLINE const __u32 *fl_slot_at(struct fl_engine *e, __u32 slot) {
     return line ? &line->words[slot % FL_SLOTS_PER_LINE] : 0;
 }
 
+/* The owner that the word of a settled slot names: its global index, or FL_NO_INDEX. */
+FL_INLINE __u32 fl_settled_owner(const struct fl_pool *pool, __u32 word) {
+    const __u32 owner = FL_SLOT_OWNER(word);
+    return owner == FL_NO_BACKEND ? FL_NO_INDEX : fl_read_id(&pool->backend_base) + owner;
+}
+
 /* The backend that the word of slot number `slot` names, which is d->slot_word. NULL: d says how the packet ends. */
 FL_INLINE const struct fl_backend *fl_choose_owner(struct fl_engine *e, const struct fl_meta *meta,
                                                    const struct fl_pool *pool, __u32 slot, const struct fl_ip *ip,
                                                    struct fl_decision *d) {
     __u32 index;
-    if (fl_unlikely(d->slot_word & FL_SLOT_LOOKUP)) {
+    if (fl_unlikely(d->slot_word & FL_SLOT_LOOKUP))
         index = fl_move(e, meta, pool, ip, slot, d);
-    } else {
-        index = FL_SLOT_OWNER(d->slot_word);
-        index = index == FL_NO_BACKEND ? FL_NO_INDEX : fl_read_id(&pool->backend_base) + index;
-    }
+    else
+        index = fl_settled_owner(pool, d->slot_word);
     if (fl_unlikely(index == FL_NO_INDEX)) {
         fl_drop(d, FL_REASON_ALL_DOWN);
         return 0;
@@ -157,9 +169,13 @@ FL_INLINE const struct fl_backend *fl_choose_owner(struct fl_engine *e, const st
 FL_INLINE const struct fl_backend *fl_choose_slot(struct fl_engine *e, const struct fl_meta *meta,
                                                   const struct fl_pool *pool, __u64 affinity, const struct fl_ip *ip,
                                                   struct fl_decision *d) {
-    const __u32 slot = fl_slot_of(pool, affinity, d);
-    const __u32 *word = fl_slot_at(e, slot);
+    const __u64 slots = fl_read_id(&pool->slots);
     const struct fl_backend *backend;
+    const __u32 *word;
+    __u32 slot;
+    d->slot = fl_slot_of(slots, affinity);
+    slot = FL_SLOTS_BASE(slots) + d->slot;
+    word = fl_slot_at(e, slot);
     if (fl_unlikely(!word)) {
         fl_drop(d, FL_REASON_INTERNAL);
         return 0;

@@ -10,11 +10,14 @@ FL_INLINE struct fl_counter *fl_counter_at(struct fl_engine *e, __u32 index) {
     return fl_at_counters(e, fl_stride(e) * fl_counter_stride(e) + index);
 }
 
-FL_INLINE void fl_count_at(struct fl_counter *c, __u32 bytes, __u32 syn) {
-    if (!c) return;
+FL_INLINE void fl_add_counts(struct fl_counter *c, __u32 bytes, __u32 syn) {
     fl_write_once(&c->packets, c->packets + 1);
     fl_write_once(&c->bytes, c->bytes + bytes);
     if (fl_unlikely(syn)) fl_write_once(&c->syns, c->syns + 1);
+}
+
+FL_INLINE void fl_count_at(struct fl_counter *c, __u32 bytes, __u32 syn) {
+    if (c) fl_add_counts(c, bytes, syn);
 }
 
 FL_INLINE void fl_count(struct fl_engine *e, __u32 index, __u32 bytes, __u32 syn) {

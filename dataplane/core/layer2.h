@@ -20,14 +20,14 @@ FL_INLINE __u32 fl_l3_out(const struct fl_decision *d) {
     return (__u32)(sizeof(struct fl_eth) + d->tags * sizeof(struct fl_vlan));
 }
 
-/* Writes the front of the frame: d->tags tags, then `type` (host order). False when the frame is too short for it. */
+/* Writes the front of the frame, which holds an IP header or what is as long: d->tags tags, then `type` (host order). False
+ * when it is too short after all. */
 FL_INLINE int fl_write_layer2(const struct fl_packet *p, const struct fl_decision *d, __u64 destination, __u64 source,
                               __u16 type) {
     struct fl_eth *eth = (struct fl_eth *)p->data;
     __u8 *at = (__u8 *)(eth + 1) - sizeof(__be16);
-    if (!fl_inside(p, eth, sizeof(*eth) + FL_VLAN_TAGS * sizeof(struct fl_vlan))) return 0;
-    fl_mac_store(eth->destination, destination);
-    fl_mac_store(eth->source, source);
+    if (!fl_still_inside(p, eth, sizeof(*eth) + FL_VLAN_TAGS * sizeof(struct fl_vlan))) return 0;
+    fl_mac_store_pair(eth, destination, source);
     if (fl_unlikely(d->tags)) {
         fl_store32(at, d->tag[0]);
         at += sizeof(struct fl_vlan);

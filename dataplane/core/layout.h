@@ -16,7 +16,7 @@
 
 #define FL_MAGIC 0x644c4646u /* "FFLd" */
 #ifndef FL_ABI
-#define FL_ABI 6u /* one up whenever anything in this file, or in reasons.h, changes shape or meaning */
+#define FL_ABI 7u /* one up whenever anything in this file, or in reasons.h, changes shape or meaning */
 #endif
 #define FL_ABI_CARRIED 3u /* the oldest whose tables new ones can take slots, pins and counters over from */
 #define FL_ABI_DIRTY 6u   /* the first with the table `dirty` */
@@ -104,7 +104,9 @@ struct fl_meta {
     __u64 config_digest;
     struct fl_limits limits;
     __u32 exceptions_per_second; /* word: per CPU; 0 = none (fl_hands_over) */
-    __u8 reserved[84];
+    __u32 reserved32;
+    __u64 adjacency_generation; /* word: one up after anything changed that fl_make_adjacency() reads */
+    __u8 reserved[72];
 };
 FL_ASSERT(sizeof(struct fl_meta) == 1024, "meta");
 

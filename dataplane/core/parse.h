@@ -110,8 +110,9 @@ enum fl_place {
 };
 
 FL_INLINE void fl_address_from4(union fl_address *a, __be32 v4) {
-    a->halves[0] = 0;
-    a->halves[1] = 0xffff0000ULL | ((__u64)v4 << 32);
+    a->words[0] = a->words[1] = 0;
+    a->words[2] = fl_htonl(0xffff);
+    a->words[3] = v4;
 }
 
 FL_INLINE void fl_address_from6(union fl_address *a, const void *v6) {

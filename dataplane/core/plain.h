@@ -23,26 +23,30 @@ FL_INLINE int fl_plain_l4(const struct fl_packet *p, __u32 frame, __u32 size, st
     fl_plain_place(size, ip);
     if (fl_likely(ip->protocol == FL_PROTO_TCP)) {
         const struct fl_tcp *tcp = (const struct fl_tcp *)l4;
-        if (ip->length < size + sizeof(*tcp) || !fl_inside(p, tcp, sizeof(*tcp))) return 0;
+        if (ip->length < size + sizeof(*tcp) || !fl_still_inside(p, tcp, sizeof(*tcp))) return 0;
         ip->ports = fl_load32(tcp);
         ip->tcp_flags = tcp->flags;
         return !fl_is_syn(tcp->flags) || !fl_checksum_maybe_left(ip, tcp);
     }
     if (ip->protocol != FL_PROTO_UDP) return 0;
-    if (ip->length < size + sizeof(struct fl_udp) || !fl_inside(p, l4, sizeof(struct fl_udp))) return 0;
+    if (ip->length < size + sizeof(struct fl_udp) || !fl_still_inside(p, l4, sizeof(struct fl_udp))) return 0;
     ip->ports = fl_load32(l4);
     return 1;
 }
 
-/* Where a packet goes at all. False: it is too short. */
-FL_INLINE int fl_plain_destination4(const struct fl_packet *p, struct fl_ip *ip) {
-    const struct fl_ipv4 *header = (const struct fl_ipv4 *)((const struct fl_eth *)p->data + 1);
-    if (!fl_inside(p, header, sizeof(*header))) return 0;
-    fl_address_from4(&ip->destination, fl_load32(&header->destination));
-    ip->protocol = header->protocol;
-    return 1;
+/* The least that a frame must have to be worth a look here: it has all of an IPv4 header. */
+FL_INLINE int fl_plain_frame(const struct fl_packet *p) {
+    return fl_inside(p, p->data, sizeof(struct fl_eth) + sizeof(struct fl_ipv4));
 }
 
+/* Where a packet goes at all. */
+FL_INLINE void fl_plain_destination4(const struct fl_packet *p, struct fl_ip *ip) {
+    const struct fl_ipv4 *header = (const struct fl_ipv4 *)((const struct fl_eth *)p->data + 1);
+    fl_address_from4(&ip->destination, fl_load32(&header->destination));
+    ip->protocol = header->protocol;
+}
+
+/* False: the frame is too short. */
 FL_INLINE int fl_plain_destination6(const struct fl_packet *p, struct fl_ip *ip) {
     const struct fl_ipv6 *header = (const struct fl_ipv6 *)((const struct fl_eth *)p->data + 1);
     if (!fl_inside(p, header, sizeof(*header))) return 0;
@@ -110,7 +114,7 @@ FL_INLINE int fl_plain_ipv4(struct fl_engine *e, const struct fl_meta *meta, con
                             struct fl_decision *d, const struct fl_backend **backend) {
     const struct fl_vip *vip;
     struct fl_ip ip;
-    if (!fl_plain_destination4(p, &ip)) return 0;
+    fl_plain_destination4(p, &ip);
     d->vip = fl_find_vip(e, meta, &ip.destination, &vip);
     if (!d->vip) return !fl_may_be_tunnel(meta, ip.protocol);
     return fl_plain_headers4(p, d->frame, &ip) && fl_plain_flow(e, meta, p, &ip, vip, d, backend);
@@ -131,7 +135,7 @@ FL_INLINE int fl_plain_ipv6(struct fl_engine *e, const struct fl_meta *meta, con
 FL_INLINE int fl_decide_plain(struct fl_engine *e, const struct fl_meta *meta, const struct fl_packet *p,
                               struct fl_decision *d, const struct fl_backend **backend) {
     const struct fl_eth *eth = (const struct fl_eth *)p->data;
-    if (!fl_inside(p, eth, sizeof(*eth))) return 1;
+    if (!fl_plain_frame(p)) return 0;
     if (fl_likely(eth->type == fl_htons(FL_ETHERTYPE_IPV4))) return fl_plain_ipv4(e, meta, p, d, backend);
     if (eth->type == fl_htons(FL_ETHERTYPE_IPV6)) return fl_plain_ipv6(e, meta, p, d, backend);
     return eth->type != fl_htons(FL_ETHERTYPE_ARP) && !fl_is_tag(eth->type);

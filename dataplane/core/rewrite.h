@@ -8,11 +8,11 @@
 
 #define FL_OUTER_TTL 64 /* RFC 1700's default, as every host sends */
 
-/* RFC 1624: the TTL is the high byte of its word, so the checksum grows by 0x0100 in network order. */
+/* RFC 1624: the TTL is the high byte of its 16-bit word, so the checksum grows by 0x0100 in network order, which is 1 as it is
+ * loaded here. TTL, protocol and checksum are four bytes: {TTL 8, protocol 8, checksum 16}. */
 FL_INLINE void fl_decrement_ttl4(struct fl_ipv4 *ip) {
-    __u32 sum = (__u32)ip->checksum + fl_htons(0x0100);
-    ip->checksum = (__be16)(sum + (sum >= 0xffff));
-    ip->ttl--;
+    const __u32 word = fl_load32(&ip->ttl);
+    fl_store32(&ip->ttl, word + 0xffff + ((__u32)(word >= 0xfffe0000) << 16));
 }
 
 /* One hop less on the inner packet. */
@@ -104,7 +104,7 @@ FL_INLINE int fl_apply_outer4(struct fl_engine *e, const struct fl_meta *meta, c
     if (fl_resize(e, p, grow, d->frame + grow)) return -1;
     if (!fl_write_layer2(p, d, d->destination_mac, d->source_mac, FL_ETHERTYPE_IPV4)) return -1;
     outer = (struct fl_ipv4 *)fl_at_offset(p, fl_l3_out(d));
-    if (!fl_inside(p, outer, size + fl_header_size(family))) return -1;
+    if (!fl_still_inside(p, outer, size + fl_header_size(family))) return -1;
     fl_take_hop((__u8 *)outer + size, family);
     /* As 32-bit words in memory order: {0x45, tos, length}, {id 0, DF}, {ttl, protocol, checksum}, addresses. */
     first = 0x45u | fl_traffic_class((__u8 *)outer + size, family) << 8 | (__u32)fl_htons(d->length + size) << 16;
@@ -134,7 +134,7 @@ FL_INLINE int fl_apply_outer6(struct fl_engine *e, const struct fl_meta *meta, c
     if (fl_resize(e, p, grow, d->frame + grow)) return -1;
     if (!fl_write_layer2(p, d, d->destination_mac, d->source_mac, FL_ETHERTYPE_IPV6)) return -1;
     outer = (struct fl_ipv6 *)fl_at_offset(p, fl_l3_out(d));
-    if (!fl_inside(p, outer, size + fl_header_size(family))) return -1;
+    if (!fl_still_inside(p, outer, size + fl_header_size(family))) return -1;
     fl_take_hop((__u8 *)outer + size, family);
     class_word = fl_class_word((__u8 *)outer + size, family);
     if (family == 4) class_word |= ((__u32)(d->hash >> 32) & 0xffff0f00u);
@@ -157,7 +157,7 @@ FL_INLINE int fl_apply_l2dsr(struct fl_engine *e, struct fl_packet *p, const str
     if (!fl_write_layer2(p, d, d->destination_mac, d->source_mac, family == 4 ? FL_ETHERTYPE_IPV4 : FL_ETHERTYPE_IPV6))
         return -1;
     at = (__u8 *)fl_at_offset(p, fl_l3_out(d));
-    if (!fl_inside(p, at, fl_header_size(family))) return -1;
+    if (!fl_still_inside(p, at, fl_header_size(family))) return -1;
     fl_take_hop(at, family);
     return 0;
 }
@@ -166,8 +166,9 @@ FL_INLINE int fl_apply_forward(struct fl_engine *e, const struct fl_meta *meta, 
                                struct fl_packet *p, const struct fl_decision *d) {
     const __u32 udp = sizeof(struct fl_udp);
     if (d->forward == FL_FORWARD_L2DSR) return fl_apply_l2dsr(e, p, d);
-    if (d->forward == FL_FORWARD_IPIP)
-        return d->outer == 4 ? fl_apply_outer4(e, meta, backend, p, d, 0) : fl_apply_outer6(e, meta, backend, p, d, 0);
+    if (fl_likely(d->forward == FL_FORWARD_IPIP))
+        return fl_likely(d->outer == 4) ? fl_apply_outer4(e, meta, backend, p, d, 0)
+                                        : fl_apply_outer6(e, meta, backend, p, d, 0);
     return d->outer == 4 ? fl_apply_outer4(e, meta, backend, p, d, udp) : fl_apply_outer6(e, meta, backend, p, d, udp);
 }
 

@@ -4,89 +4,169 @@
  * same as where a packet goes all its way at once, and so is what comes of them.
  *
  * All stages of a burst see one state of what is looked up once, as if its packets had come at one moment; so what
- * fl_stages_begin() begins ends with the burst, for what it points to may be put to another use afterwards. */
+ * fl_stages_begin() begins ends with the burst, by fl_stages_end(), for what it points to may be put to another use
+ * afterwards. */
 #ifndef FL_STAGES_H
 #define FL_STAGES_H
 
+#include "dataplane/core/adjacency.h"
 #include "dataplane/core/steer.h"
+
+#define FL_STAGE_PACKETS 32 /* of a burst, at most */
+
+/* The service of neighbours, and what they count there. */
+struct fl_stage_service {
+    const struct fl_pool *pool;
+    __u64 slots;           /* fl_pool.slots */
+    const __u32 *slots_at; /* the first */
+    struct fl_counter *counter;
+    __u64 packets, bytes, syns;
+    __u32 pool_id, pool_flags;
+    __u8 protocol;
+};
 
 /* What a burst's packets are looked at with. */
 struct fl_stages {
     const struct fl_meta *meta;
+    __u64 generation;
+    struct fl_adjacency *adjacencies; /* by global index of the backend */
+    __u32 adjacency_count;
     int plain; /* untagged frames that come in here may be for VIPs, and nobody captures */
-    /* The service of the packet before, which most of a burst share. */
-    union fl_address destination;
-    __be16 port;
-    __u8 protocol;
-    __u32 service; /* 0 = none yet */
-    const struct fl_pool *pool;
-    __u32 pool_id;
-    __u32 pool_flags;
+    /* The packet before: its service, which most of a burst share, and its flow, which the packets of a train do. */
+    struct fl_stage_service *last;
+    union fl_address source, destination;
+    __u32 key; /* FL_STAGE_KEY; 0 = there is none */
+    __u32 ports;
+    __u64 hash;
+    __u32 slot;
+    const struct fl_adjacency
+        *before;    /* what the one before went by, if one more of its flow would; NULL: look again */
+    __u32 services; /* that are filled below */
+    int moving;     /* a packet was for a slot that is not settled */
+    struct fl_stage_service service[FL_STAGE_PACKETS];
 };
+
+/* {port of the VIP 16, protocol 8, family 8} */
+#define FL_STAGE_KEY(ip) ((ip)->ports >> 16 | (__u32)(ip)->protocol << 16 | (__u32)(ip)->family << 24)
 
 /* One packet between its stages. */
 struct fl_look {
-    const struct fl_pool *pool; /* NULL: not for the steady path */
+    struct fl_stage_service *service;
     __u64 hash;
-    __u32 service;
-    __u32 pool_id;
-    __u32 slot; /* in the whole table */
-    const __u32 *slot_at;
-    __u32 ports;
+    __u32 slot;   /* in its pool */
     __u16 length; /* of the IP packet */
-    __u8 family;
-    __u8 protocol;
-    __u8 ttl;
+    __u8 family;  /* 0 = not for the steady path */
     __u8 tcp_flags;
+    __u8 again; /* of the flow of the one before, and no turn of it */
 };
 
-FL_INLINE void fl_stages_begin(struct fl_engine *e, struct fl_stages *g) {
-    __builtin_memset(g, 0, sizeof(*g));
+#define FL_STAGE_TURNS (FL_TCP_SYN | FL_TCP_FIN | FL_TCP_RST) /* after such a packet a flow may be another */
+
+FL_INLINE void fl_stages_begin(struct fl_engine *e, struct fl_adjacency *adjacencies, __u32 count,
+                               struct fl_stages *g) {
     g->meta = fl_at_meta(e, 0);
     g->plain = g->meta && !fl_captures(g->meta) && fl_plain_port(e);
+    g->generation = g->plain ? fl_generation(g->meta) : 0;
+    g->adjacencies = adjacencies;
+    g->adjacency_count = count;
+    g->source = g->destination = (union fl_address){};
+    g->last = g->service;
+    g->key = g->ports = g->slot = 0;
+    g->hash = 0;
+    g->before = 0;
+    g->services = 0;
+    g->moving = 0;
 }
 
-/* The service and pool of a packet, in *g. False: no service lists it. */
-FL_INLINE int fl_stage_service(struct fl_engine *e, struct fl_stages *g, const struct fl_ip *ip) {
-    const __be16 port = (__be16)(ip->ports >> 16);
-    enum fl_refusal refusal;
+/* Counts what came for the burst's services. */
+FL_INLINE void fl_stages_end(struct fl_stages *g) {
+    for (__u32 i = 0; i < g->services; i++) {
+        const struct fl_stage_service *s = &g->service[i];
+        fl_write_once(&s->counter->packets, s->counter->packets + s->packets);
+        fl_write_once(&s->counter->bytes, s->counter->bytes + s->bytes);
+        if (fl_unlikely(s->syns)) fl_write_once(&s->counter->syns, s->counter->syns + s->syns);
+    }
+}
+
+/* True: the packet is for the VIP, port and protocol of the one before. */
+FL_INLINE int fl_stage_same_service(const struct fl_stages *g, const struct fl_ip *ip) {
+    if (fl_unlikely(g->key != FL_STAGE_KEY(ip))) return 0;
+    if (ip->family == 4) return fl_likely(g->destination.words[3] == ip->destination.words[3]);
+    return fl_same_address(&g->destination, &ip->destination);
+}
+
+/* True: it is of the flow of the one before, too. */
+FL_INLINE int fl_stage_same_flow(const struct fl_stages *g, const struct fl_ip *ip) {
+    if (g->ports != ip->ports) return 0;
+    if (ip->family == 4) return g->source.words[3] == ip->source.words[3];
+    return fl_same_address(&g->source, &ip->source);
+}
+
+/* Looks the service of a plain packet up that is not the one before's. False: no service lists it. Apart from the burst's
+ * loop, and from what it has in registers. */
+static __attribute__((noinline)) int fl_stage_service(struct fl_engine *e, struct fl_stages *g,
+                                                      const struct fl_packet p, __u8 family) {
+    struct fl_stage_service *s = &g->service[g->services];
     const struct fl_vip *vip;
+    enum fl_refusal refusal;
     struct fl_decision d;
-    if (fl_likely(g->service && g->port == port && g->protocol == ip->protocol &&
-                  fl_same_address(&g->destination, &ip->destination)))
-        return 1;
-    g->service = 0;
-    d.vip = fl_find_vip(e, g->meta, &ip->destination, &vip);
+    struct fl_ip ip;
+    g->key = 0;
+    if (g->services == FL_STAGE_PACKETS) return 0;
+    ip.family = family;
+    if (family == 4)
+        fl_plain_destination4(&p, &ip);
+    else if (!fl_plain_destination6(&p, &ip))
+        return 0;
+    fl_plain_place(fl_header_size(family), &ip);
+    ip.ports = fl_load32((const __u8 *)p.data + ip.l4);
+    d.vip = fl_find_vip(e, g->meta, &ip.destination, &vip);
     if (!d.vip) return 0;
-    g->pool = fl_choose_pool(e, g->meta, ip, vip, &d, &refusal);
-    if (!g->pool) return 0;
-    g->pool_id = d.pool;
-    g->pool_flags = fl_read_once(&g->pool->flags);
-    g->destination = ip->destination;
-    g->port = port;
-    g->protocol = ip->protocol;
-    g->service = d.service;
+    s->pool = fl_choose_pool(e, g->meta, &ip, vip, &d, &refusal);
+    if (!s->pool) return 0;
+    s->counter = fl_counter_at(e, fl_counter_index_service(e, d.service));
+    s->slots = fl_read_id(&s->pool->slots);
+    s->slots_at = fl_slots_at(e, s->slots);
+    if (!s->counter || !s->slots_at) return 0;
+    s->packets = s->bytes = s->syns = 0;
+    s->pool_id = d.pool;
+    s->pool_flags = fl_read_once(&s->pool->flags);
+    s->protocol = ip.protocol;
+    g->destination = ip.destination;
+    g->key = FL_STAGE_KEY(&ip);
+    g->ports = ~ip.ports;
+    g->last = s;
+    g->services++;
     return 1;
 }
 
 FL_INLINE void fl_stage_flow(struct fl_engine *e, struct fl_stages *g, const struct fl_packet *p,
                              const struct fl_ip *ip, struct fl_look *look) {
-    struct fl_decision d;
     __u64 affinity;
-    if (fl_unlikely(!fl_stage_service(e, g, ip) || fl_from_peer(g->meta, p))) return;
-    look->hash = fl_hash_of(g->meta, ip, g->pool_flags, &affinity);
-    look->slot = fl_slot_of(g->pool, affinity, &d);
-    look->slot_at = fl_slot_at(e, look->slot);
-    fl_prefetch(look->slot_at);
-    look->service = g->service;
-    look->pool_id = g->pool_id;
-    look->ports = ip->ports;
+    if (fl_unlikely(!fl_stage_same_service(g, ip))) {
+        const struct fl_packet own = {p->data, p->end};
+        if (!fl_stage_service(e, g, own, ip->family)) return;
+    }
+    if (fl_unlikely(fl_from_peer(g->meta, p) || ip->ttl <= 1)) return;
+    look->again = 0;
+    if (fl_stage_same_flow(g, ip)) {
+        look->again = !(ip->tcp_flags & FL_STAGE_TURNS);
+    } else {
+        g->hash = fl_hash_of(g->meta, ip, g->last->pool_flags, &affinity);
+        g->slot = fl_slot_of(g->last->slots, affinity);
+        fl_prefetch(&g->last->slots_at[g->slot]);
+        if (ip->family == 4)
+            g->source.words[3] = ip->source.words[3];
+        else
+            g->source = ip->source;
+        g->ports = ip->ports;
+    }
+    look->hash = g->hash;
+    look->slot = g->slot;
+    look->service = g->last;
     look->length = (__u16)ip->length;
-    look->family = ip->family;
-    look->protocol = ip->protocol;
-    look->ttl = ip->ttl;
     look->tcp_flags = ip->tcp_flags;
-    look->pool = look->slot_at ? g->pool : 0;
+    look->family = ip->family;
 }
 
 /* The first stage: headers, service, hash. */
@@ -95,10 +175,11 @@ FL_INLINE void fl_stage_headers(struct fl_engine *e, struct fl_stages *g, const 
     const struct fl_eth *eth = (const struct fl_eth *)p->data;
     const __u32 frame = fl_frame_length(e, p);
     struct fl_ip ip;
-    look->pool = 0;
-    if (fl_unlikely(!fl_inside(p, eth, sizeof(*eth)))) return;
+    look->family = 0;
+    if (fl_unlikely(!fl_plain_frame(p))) return;
     if (fl_likely(eth->type == fl_htons(FL_ETHERTYPE_IPV4))) {
-        if (fl_plain_destination4(p, &ip) && fl_plain_headers4(p, frame, &ip)) fl_stage_flow(e, g, p, &ip, look);
+        fl_plain_destination4(p, &ip);
+        if (fl_plain_headers4(p, frame, &ip)) fl_stage_flow(e, g, p, &ip, look);
     } else if (eth->type == fl_htons(FL_ETHERTYPE_IPV6)) {
         if (fl_plain_destination6(p, &ip) && fl_plain_headers6(p, frame, &ip)) fl_stage_flow(e, g, p, &ip, look);
     }
@@ -107,33 +188,105 @@ FL_INLINE void fl_stage_headers(struct fl_engine *e, struct fl_stages *g, const 
 /* The second: the buckets that may hold the flow's pin are fetched, where it may have one. */
 FL_INLINE void fl_stage_pins(struct fl_engine *e, const struct fl_stages *g, const struct fl_look *look) {
     __u64 hash;
-    if (!(fl_read_id(look->slot_at) & FL_SLOT_LOOKUP)) return;
+    if (!(fl_read_id(&look->service->slots_at[look->slot]) & FL_SLOT_LOOKUP)) return;
     hash = fl_pin_hash(g->meta, look->hash);
     fl_prefetch(fl_pin_at(e, g->meta, hash, 0));
     fl_prefetch(fl_pin_at(e, g->meta, hash, FL_BUCKET_WORDS));
 }
 
-/* The third: decides, all but d->vip and d->slot, which only a capture would ask for. True: *d is forwarded to *backend.
- * False: it is for the long way, which begins anew. */
-FL_INLINE int fl_stage_choose(struct fl_engine *e, const struct fl_stages *g, const struct fl_look *look, __u8 family,
-                              __u32 frame, struct fl_decision *d, const struct fl_backend **backend) {
+/* Apart from the burst's loop. */
+static __attribute__((noinline)) int fl_make_adjacency_apart(struct fl_engine *e, const struct fl_meta *meta,
+                                                             __u64 generation, __u32 index, struct fl_adjacency *a) {
+    return fl_make_adjacency(e, meta, generation, index, a);
+}
+
+/* The adjacency of a backend. NULL: there is none to be had. */
+FL_INLINE const struct fl_adjacency *fl_stage_adjacency(struct fl_engine *e, const struct fl_stages *g, __u32 index) {
+    struct fl_adjacency *a = &g->adjacencies[index];
+    if (fl_unlikely(index >= g->adjacency_count)) return 0; /* nobody, too: FL_NO_INDEX */
+    if (fl_likely(a->generation == g->generation)) return a;
+    return fl_make_adjacency_apart(e, g->meta, g->generation, index, a) ? a : 0;
+}
+
+/* The backend of a flow in a slot that is not settled: its global index, or FL_NO_INDEX. *lasts: the next packet of the flow
+ * goes there too, if it ends nothing and begins nothing. Apart from the burst's loop. */
+static __attribute__((noinline)) __u32 fl_stage_move(struct fl_engine *e, struct fl_stages *g,
+                                                     const struct fl_look *look, __u32 slot_word, int *lasts) {
+    const struct fl_stage_service *s = look->service;
+    struct fl_decision d;
     struct fl_ip ip;
+    __u32 index;
+    g->moving = 1;
+    ip.protocol = s->protocol;
+    ip.tcp_flags = look->tcp_flags;
+    ip.silent = 0;
+    d.slot_word = slot_word;
+    d.hash = look->hash;
+    d.pool = s->pool_id;
+    index = fl_move(e, g->meta, s->pool, &ip, FL_SLOTS_BASE(s->slots) + look->slot, &d);
+    *lasts = d.pinned == FL_PINNED_FOLLOWED && !(look->tcp_flags & FL_STAGE_TURNS);
+    return index;
+}
+
+/* By what a packet is forwarded. NULL: by nothing that the steady path has. */
+FL_INLINE const struct fl_adjacency *fl_stage_way(struct fl_engine *e, struct fl_stages *g,
+                                                  const struct fl_look *look) {
+    const struct fl_stage_service *s = look->service;
+    const __u32 word = fl_read_id(&s->slots_at[look->slot]);
+    const struct fl_adjacency *a;
+    int lasts = 1;
+    const __u32 index =
+        fl_unlikely(word & FL_SLOT_LOOKUP) ? fl_stage_move(e, g, look, word, &lasts) : fl_settled_owner(s->pool, word);
+    a = fl_stage_adjacency(e, g, index);
+    if (fl_unlikely(!a || look->length > a->most)) {
+        if (word & FL_SLOT_LOOKUP) fl_keep_move(e);
+        return 0;
+    }
+    g->before = lasts ? a : 0;
+    return a;
+}
+
+/* The third: decides, all that fl_act_forward() and fl_stage_count() ask for. The packet is forwarded by what is returned;
+ * NULL: it is for the long way, which begins anew. */
+FL_INLINE const struct fl_adjacency *fl_stage_choose(struct fl_engine *e, struct fl_stages *g,
+                                                     const struct fl_look *look, __u8 family, __u32 frame,
+                                                     struct fl_decision *d) {
+    const struct fl_adjacency *a = g->before;
+    struct fl_ip ip;
+    if (!look->again || !a || look->length > a->most) {
+        a = fl_stage_way(e, g, look);
+        if (fl_unlikely(!a)) return 0;
+    }
     ip.family = family;
-    ip.protocol = look->protocol;
-    ip.ttl = look->ttl;
+    ip.protocol = 0;
     ip.tcp_flags = look->tcp_flags;
     ip.length = look->length;
-    ip.ports = look->ports;
+    ip.ports = 0;
     fl_plain_place(fl_header_size(family), &ip);
     fl_begin(d, frame);
     fl_plain_note(&ip, d);
     d->hash = look->hash;
-    d->service = look->service;
-    d->pool = look->pool_id;
-    d->slot_word = fl_read_id(look->slot_at);
-    *backend = fl_choose_owner(e, g->meta, look->pool, look->slot, &ip, d);
-    if (fl_likely(*backend != (void *)0)) fl_choose_path(e, g->meta, &ip, *backend, d);
-    return fl_plain_forwards(e, d);
+    d->action = FL_ACTION_FORWARD;
+    d->forward = a->backend.forward;
+    d->outer = a->outer;
+    d->destination_mac = a->destination_mac;
+    d->source_mac = a->source_mac;
+    d->port = a->port;
+    return a;
+}
+
+/* A packet goes the long way, and may change where its flow goes. */
+FL_INLINE void fl_stage_long(struct fl_stages *g) { g->before = 0; }
+
+/* Counts a packet that fl_act_forward() is done with, as fl_count_decision() does. */
+FL_INLINE void fl_stage_count(struct fl_engine *e, const struct fl_look *look, const struct fl_adjacency *a,
+                              const struct fl_decision *d) {
+    struct fl_stage_service *s = look->service;
+    if (fl_unlikely(d->action != FL_ACTION_FORWARD)) return fl_count(e, d->reason, d->frame, 0);
+    s->packets++;
+    s->bytes += d->frame;
+    if (fl_unlikely(d->syn)) s->syns++;
+    fl_add_counts(a->counter, d->frame, d->syn);
 }
 
 #endif

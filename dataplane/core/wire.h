@@ -206,6 +206,12 @@ FL_INLINE __u64 fl_mac_word(const void *mac) {
     return (__u64)fl_load32(mac) | ((__u64)((const fl_half *)mac)[2] << 32);
 }
 
+/* Two, one behind the other. */
+FL_INLINE void fl_mac_store_pair(void *macs, __u64 first, __u64 second) {
+    fl_store64(macs, first | second << 48);
+    fl_store32((__u8 *)macs + 8, (__u32)(second >> 16));
+}
+
 FL_INLINE void fl_mac_store(void *mac, __u64 word) {
     fl_store32(mac, (__u32)word);
     ((fl_half *)mac)[2] = (fl_half)(word >> 32);

@@ -9,7 +9,9 @@
 #include <ctime>
 #include <span>
 #include <utility>
+#include <vector>
 
+#include "dataplane/engine/adjacencies.h"
 #include "dataplane/engine/exceptions.h"
 #include "dataplane/engine/outlets.h"
 #include "dataplane/engine/packet_port.h"
@@ -18,12 +20,13 @@
 
 namespace fairlead::engine {
 
+// Too many bytes for registers, on purpose: packed into some, smaller fields would be read back before they are stored.
 struct BurstCount {
-    std::uint16_t received = 0;
-    std::uint16_t transmitted = 0;
-    std::uint16_t passed = 0;
-    std::uint16_t dropped = 0;
-    std::uint16_t unsent = 0;  // steered, but the port took no more
+    std::uint32_t received = 0;
+    std::uint32_t transmitted = 0;
+    std::uint32_t passed = 0;
+    std::uint32_t dropped = 0;
+    std::uint32_t unsent = 0;  // steered, but the port took no more
 };
 
 // Belongs to one thread, keeps a reference to the tables and its own place among their readers.
@@ -36,6 +39,7 @@ class BurstWorker {
         : slot_(std::move(slot)), ports_(ports), outlets_(ports, worker) {
         engine_.memory = &tables.memory();
         engine_.stride = slot_.stride();
+        for (const PacketPort* port : ports) adjacencies_.emplace_back(port ? tables.memory().limits.backends : 0);
     }
 
     // One burst of queue `queue` of table port `port`. What is for the host goes to pass(rte_mbuf*), and is its own; the
@@ -48,7 +52,8 @@ class BurstWorker {
         if (!count.received) return count;
 
         engine_.ingress_port = port;
-        read_clocks();
+        engine_.now_coarse_ns = read_clock(CLOCK_MONOTONIC_COARSE);
+        precise_ = false;
         slot_.begin_burst();
         steer({mbufs.data(), count.received});
         slot_.end_burst();
@@ -66,7 +71,9 @@ class BurstWorker {
     template <typename Pass>
     BurstCount look_again(Pass&& pass) {
         BurstCount count;
-        read_clocks();
+        engine_.now_coarse_ns = read_clock(CLOCK_MONOTONIC_COARSE);
+        engine_.now_ns = read_clock(CLOCK_MONOTONIC);
+        precise_ = true;
         if (!first_came_ && engine_.now_ns < look_again_ns_) return count;
         look_again_ns_ = engine_.now_ns + kLookAgainNs;
         first_came_ = false;
@@ -92,12 +99,6 @@ class BurstWorker {
         void add(rte_mbuf* frame) { frames[count++] = frame; }
     };
 
-    // A role is compared with the precise clock, everything else with the coarse one (DESIGN section 4).
-    void read_clocks() {
-        engine_.now_ns = read_clock(CLOCK_MONOTONIC);
-        engine_.now_coarse_ns = read_clock(CLOCK_MONOTONIC_COARSE);
-    }
-
     static std::uint64_t read_clock(clockid_t clock) {
         timespec now;
         clock_gettime(clock, &now);
@@ -118,49 +119,56 @@ class BurstWorker {
     void steer(std::span<rte_mbuf*> burst) {
         std::array<fl_look, kBurst> looks;
         fl_stages stages;
+        const Adjacencies& adjacencies = adjacencies_[engine_.ingress_port];
         for (rte_mbuf* mbuf : burst) prefetch_to_write(mbuf);
         for (std::size_t i = 0; i < kAhead && i < burst.size(); i++) prefetch_frame(burst[i]);
-        fl_stages_begin(&engine_, &stages);
+        fl_stages_begin(&engine_, adjacencies.data(), adjacencies.size(), &stages);
+        if (fl_unlikely(!stages.plain)) {
+            for (rte_mbuf* mbuf : burst) steer_long(mbuf);
+            return;
+        }
         for (std::size_t i = 0; i < burst.size(); i++) {
             if (i + kAhead < burst.size()) prefetch_frame(burst[i + kAhead]);
             MbufPacket packet(burst[i]);
-            if (fl_likely(stages.plain && burst[i]->nb_segs == 1))
+            if (fl_likely(burst[i]->nb_segs == 1))
                 fl_stage_headers(&engine_, &stages, &packet, &looks[i]);
             else
-                looks[i].pool = nullptr;
+                looks[i].family = 0;
         }
         if (moving_) {
-            moving_ = false;
             for (std::size_t i = 0; i < burst.size(); i++)
-                if (fl_likely(looks[i].pool != nullptr)) fl_stage_pins(&engine_, &stages, &looks[i]);
+                if (fl_likely(looks[i].family != 0)) fl_stage_pins(&engine_, &stages, &looks[i]);
         }
         for (std::size_t i = 0; i < burst.size(); i++) {
             const fl_look& look = looks[i];
             bool done = false;
-            if (fl_likely(look.pool && look.family == 4))
+            if (fl_likely(look.family == 4))
                 done = forward<4>(stages, look, burst[i]);
-            else if (look.pool)
+            else if (look.family)
                 done = forward<6>(stages, look, burst[i]);
-            if (fl_unlikely(!done)) steer_long(burst[i]);
+            if (fl_likely(done)) continue;
+            fl_stage_long(&stages);
+            steer_long(burst[i]);
         }
+        moving_ = stages.moving;
+        fl_stages_end(&stages);
     }
 
     // The last stage. False: it is for the long way; the frame is as it was.
     template <__u8 kFamily>
-    __rte_always_inline bool forward(const fl_stages& stages, const fl_look& look, rte_mbuf* mbuf) {
+    __rte_always_inline bool forward(fl_stages& stages, const fl_look& look, rte_mbuf* mbuf) {
         MbufPacket packet(mbuf);
-        const fl_backend* backend;
         std::uint32_t port;
         fl_decision decision;
-        if (fl_unlikely(!fl_stage_choose(&engine_, &stages, &look, kFamily, fl_frame_length(&engine_, &packet),
-                                         &decision, &backend)))
-            return false;
-        if (fl_unlikely(decision.slot_word & FL_SLOT_LOOKUP)) moving_ = true;
-        if (fl_likely(fl_act_forward(&engine_, stages.meta, backend, &packet, &decision, &port) == FL_VERDICT_TRANSMIT))
+        const fl_adjacency* adjacency =
+            fl_stage_choose(&engine_, &stages, &look, kFamily, fl_frame_length(&engine_, &packet), &decision);
+        if (fl_unlikely(!adjacency)) return false;
+        if (fl_likely(fl_act_forward(&engine_, stages.meta, &adjacency->backend, &packet, &decision, &port) ==
+                      FL_VERDICT_TRANSMIT))
             outlets_.add(port, mbuf);
         else
             dropped_.add(mbuf);
-        fl_count_decision(&engine_, &decision);
+        fl_stage_count(&engine_, &look, adjacency, &decision);
         return true;
     }
 
@@ -246,6 +254,8 @@ class BurstWorker {
     // The long way, for the rare ones; apart from the burst's loop.
     [[gnu::noinline]] void decide(rte_mbuf* mbuf, fl_decision& decision) {
         MbufPacket packet(mbuf);
+        if (!precise_) engine_.now_ns = read_clock(CLOCK_MONOTONIC);
+        precise_ = true;
         fl_decide_long(&engine_, &packet, &decision);
     }
 
@@ -283,11 +293,15 @@ class BurstWorker {
 
     tables::WorkerSlot slot_;
     std::span<PacketPort* const> ports_;
+    std::vector<Adjacencies> adjacencies_;  // by port of entry
     Outlets outlets_;
     Gathered passed_, dropped_, exceptional_;
     HeldFragments held_;
     std::uint64_t look_again_ns_ = 0;
-    bool moving_ = false;      // a packet was for a slot that is not settled
+    bool moving_ = false;  // a packet of the burst before was for a slot that is not settled
+    // A role is compared with the precise clock, everything else with the coarse one (DESIGN section 4). It costs as much as a
+    // packet does, and the steady path never asks for it.
+    bool precise_ = false;     // engine_.now_ns is this burst's
     bool first_came_ = false;  // since look_again() was called: one that others may wait for
     fl_engine engine_{};
 };

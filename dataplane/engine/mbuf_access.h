@@ -47,11 +47,11 @@ __rte_always_inline bool grow_head(rte_mbuf* mbuf, std::uint16_t bytes) {
 FL_INLINE int fl_resize(fl_engine*, fl_packet* packet, int head, __u32 length) {
     auto* own = static_cast<fairlead::engine::MbufPacket*>(packet);
     const __u32 had = static_cast<__u32>(static_cast<char*>(own->end) - static_cast<char*>(own->data));
-    if (length > UINT16_MAX) return -1;
     if (head > 0 && !fairlead::engine::grow_head(own->mbuf, static_cast<std::uint16_t>(head))) return -1;
     if (head < 0 && !rte_pktmbuf_adj(own->mbuf, static_cast<std::uint16_t>(-head))) return -1;
     own->data = static_cast<char*>(own->data) - head;
     if (fl_likely(length == had + static_cast<__u32>(head))) return 0;
+    if (length > UINT16_MAX) return -1;
     const __u32 have = rte_pktmbuf_data_len(own->mbuf);
     if (length > have && !rte_pktmbuf_append(own->mbuf, static_cast<std::uint16_t>(length - have))) return -1;
     if (length < have && rte_pktmbuf_trim(own->mbuf, static_cast<std::uint16_t>(have - length))) return -1;

@@ -54,6 +54,7 @@ Result<void> TableWriter::Impl::adopt() {
     adopt_nexthops();
     drop_stale_client_words();
     if (tables.meta().name_generation & 1) bump_generation();  // the one before us died inside apply()
+    bump_adjacencies();                                        // or just before it had done so itself
     // What it had unlinked, or was filling, is free once nobody can hold it.
     if (auto waited = grace.wait(); !waited) return waited;
     clear_strays();
@@ -302,6 +303,7 @@ Result<void> TableWriter::set_backend_state(std::uint32_t pool, std::uint16_t ba
         if (nexthop) ++impl_->nexthop_references[nexthop];
     }
     store_word(word, wanted);
+    impl_->bump_adjacencies();
     return {};
 }
 
@@ -329,6 +331,7 @@ Result<std::uint32_t> TableWriter::allocate_nexthop() {
             if (use[id] != Use::kFree) continue;
             use[id] = Use::kAllocated;
             store_word(impl_->tables.nexthops()[id].word, 0);
+            impl_->bump_adjacencies();
             return id++;
         }
         for (std::uint32_t id = 1; id < use.size(); ++id) {  // those of the controller before us, no longer named
@@ -368,7 +371,9 @@ Result<void> TableWriter::set_nexthop(std::uint32_t id, const MacAddress& mac, s
     if (port >= impl_->limits.ports) return fail("there is no port " + std::to_string(port), EINVAL);
     auto& word = impl_->tables.nexthops()[id].word;
     const std::uint64_t wanted = mac.is_zero() ? 0 : FL_NEXTHOP_WORD(mac_word(mac), port);
-    if (word != wanted) store_word(word, wanted);
+    if (word == wanted) return {};
+    store_word(word, wanted);
+    impl_->bump_adjacencies();
     return {};
 }
 
@@ -380,6 +385,7 @@ Result<void> TableWriter::set_port(std::uint32_t number, const Port& port) {
     fl_port wanted{};
     wanted.mac = mac_word(port.mac);
     wanted.ifindex = record.ifindex;  // last
+    const bool same = record.mac == wanted.mac && record.way == port.way && record.ifindex == port.ifindex;
     wanted.mtu = port.mtu;
     wanted.way = port.way;
     wanted.flags = port.flags;
@@ -388,6 +394,7 @@ Result<void> TableWriter::set_port(std::uint32_t number, const Port& port) {
     std::copy_n(port.name.begin(), std::min(port.name.size(), sizeof(wanted.name) - 1), wanted.name);
     store_record(record, wanted);
     store_word(record.ifindex, port.ifindex);
+    if (!same) impl_->bump_adjacencies();
     return {};
 }
 
@@ -550,8 +557,10 @@ Result<void> TableWriter::set_encap4(const std::optional<IpPrefix>& source) {
     const auto mask = varying_bits(source);
     const bool same = same_address(meta.encap4, address) && meta.encap4_mask == mask;
     if (auto free = impl_->refuse_under_engine(same, "the IPv4 source of tunnels"); !free) return free;
+    if (same) return {};
     meta.encap4 = address;
     meta.encap4_mask = mask;
+    impl_->bump_adjacencies();
     return {};
 }
 
@@ -562,8 +571,10 @@ Result<void> TableWriter::set_encap6(const std::optional<IpPrefix>& source) {
     const auto mask = varying_bits(source);
     const bool same = same_address(meta.encap6, address) && meta.encap6_mask == mask;
     if (auto free = impl_->refuse_under_engine(same, "the IPv6 source of tunnels"); !free) return free;
+    if (same) return {};
     meta.encap6 = address;
     meta.encap6_mask = mask;
+    impl_->bump_adjacencies();
     return {};
 }
 

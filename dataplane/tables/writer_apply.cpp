@@ -67,6 +67,12 @@ void TableWriter::Impl::bump_generation() {
     store_word(generation, generation + 1);
 }
 
+// After each change of what an adjacency is made of, and before anything names what is new.
+void TableWriter::Impl::bump_adjacencies() {
+    auto& generation = tables.meta().adjacency_generation;
+    store_word(generation, generation + 1);
+}
+
 // --- Counters that go on -------------------------------------------------------------------------------------------
 
 namespace {
@@ -111,6 +117,7 @@ void TableWriter::Impl::fill_backend(const PoolState& pool, std::uint32_t index,
     auto& entry = tables.backends()[index];
     store_record(entry, record);
     store_word(entry.pool, pool.id);
+    bump_adjacencies();
 }
 
 void TableWriter::Impl::place_new_pool(PoolPlan& plan) {
@@ -164,6 +171,7 @@ void TableWriter::Impl::move_backends(PoolState& pool, Range to) {
         store_record(entry, record);
         store_word(entry.pool, pool.id);
     }
+    bump_adjacencies();
     retired.moved_pools.push_back({pool.id, {pool.backend_base, pool.capacity}});
     pool.backend_base = to.base;
     pool.capacity = to.size;
@@ -470,6 +478,7 @@ void TableWriter::Impl::free_retired() {
         store_word(tables.ports()[number].ifindex, 0);
         store_record(tables.ports()[number], fl_port{});
     }
+    if (!retired.ports.empty()) bump_adjacencies();
     for (const auto id : retired.nexthops) {
         nexthop_use[id] = NexthopUse::kFree;
         nexthop_hint = std::min(nexthop_hint, id);

@@ -176,6 +176,7 @@ class TableWriter::Impl {
     }
     Result<std::uint32_t> set_slots(PoolState& pool, std::span<const std::uint16_t> owners);
     Result<void> refuse_under_engine(bool same, const char* what) const;
+    void bump_adjacencies();
 
     Tables& tables;
     GracePeriod& grace;

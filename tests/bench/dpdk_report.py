@@ -113,7 +113,8 @@ def summarize(measured):
     if testpmd:
         samples = {**samples, "testpmd_macswap_mpps": testpmd}
     result = {name: median(samples[name]) if name in samples else None for name in FIGURES}
-    for name in ("cycles_per_packet", "application_busy", "idle_cpu_percent", "exception_cost", "exception_cost_limited"):
+    for name in ("cycles_per_packet", "cycles_fastest_tenth", "application_busy", "idle_cpu_percent", "exception_cost",
+                 "exception_cost_limited"):
         result[name] = measured.pop(name)
     result["testpmd_null_because"] = measured.pop("no_testpmd_because")
     result["huge_pages"] = measured.pop("huge_pages")

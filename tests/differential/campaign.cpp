@@ -2,6 +2,7 @@
 #include "tests/differential/campaign.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <random>
 
 #include "tests/bpf/frames.h"
@@ -27,6 +28,22 @@ class Source {
 
   private:
     Frame next() {
+        // A train: one flow's packets one behind the other, of which an engine may look at the first alone.
+        if (!last_.empty() && random_() % 4 == 0) return random_() % 4 ? last_ : last_ = turned(last_);
+        return last_ = alone();
+    }
+
+    // The same flow at another point of its life.
+    Frame turned(Frame frame) {
+        constexpr std::uint8_t kFlags[] = {FL_TCP_ACK, FL_TCP_SYN, FL_TCP_ACK | FL_TCP_FIN, FL_TCP_RST};
+        const std::size_t l4 =
+            sizeof(fl_eth) + (frame.size() > 12 && frame[12] == 0x86 ? sizeof(fl_ipv6) : sizeof(fl_ipv4));
+        const std::size_t at = l4 + offsetof(fl_tcp, flags);
+        if (at < frame.size()) frame[at] = kFlags[random_() % std::size(kFlags)];
+        return frame;
+    }
+
+    Frame alone() {
         switch (random_() % 8) {
             case 0:  // in order, so that what belongs together comes together
                 return corpus_[next_++ % corpus_.size()];
@@ -41,6 +58,7 @@ class Source {
     FrameMaker maker_;
     std::vector<Frame> corpus_;
     std::size_t next_ = 0;
+    Frame last_;
 };
 
 }  // namespace

@@ -88,6 +88,59 @@ TEST_F(RingBurst, HeadroomThatJustSufficesDoes) {
     EXPECT_EQ(sent(2), (std::vector<Frame>{leaving(kTunnel4, 2004), leaving(kTunnel6, 2005)}));
 }
 
+// The worker remembers the way to a backend; whatever the controller changes of it shows in the next burst.
+TEST_F(RingBurst, ForgetsAWayThatTheControllerChanged) {
+    constexpr const char* kOtherMac = "02:00:00:00:00:77";
+    const auto header = [&] {
+        ports_.arrive(1, arriving(kTunnel4.vip, 2010));
+        EXPECT_EQ(run().transmitted, 1U);
+        const auto frames = sent(2);
+        if (frames.size() != 1) return Frame{};
+        return Frame(frames[0].begin(), frames[0].begin() + sizeof(rte_ether_hdr));
+    };
+    const auto expected = [](const char* to, const char* from) { return ethernet(to, from, RTE_ETHER_TYPE_IPV4, {}); };
+    EXPECT_EQ(header(), expected(kBackendMac[2], kPortMac[2]));
+
+    auto& writer = node_.writer();
+    ASSERT_TRUE(writer.set_nexthop(node_.nexthop(2), mac(kOtherMac), 2));
+    EXPECT_EQ(header(), expected(kOtherMac, kPortMac[2])) << "another next hop";
+
+    ASSERT_TRUE(writer.set_port(2, {"port2", 102, mac(kOtherMac), kMtu, 0, FL_ENGINE_DPDK}));
+    EXPECT_EQ(header(), expected(kOtherMac, kOtherMac)) << "another address of the port";
+
+    const std::uint32_t hop = writer.allocate_nexthop().value();
+    ASSERT_TRUE(writer.set_nexthop(hop, mac(kBackendMac[1]), 2));
+    node_.set_backend(kTunnel4, FL_BACKEND_HEALTHY, kMtu, hop);
+    EXPECT_EQ(header(), expected(kBackendMac[1], kOtherMac)) << "the backend's word names another next hop";
+
+    const std::size_t size = arriving(kTunnel4.vip, 2010).size() - sizeof(rte_ether_hdr);
+    node_.set_backend(kTunnel4, FL_BACKEND_HEALTHY, static_cast<std::uint32_t>(size) + sizeof(rte_ipv4_hdr) - 1, hop);
+    ports_.arrive(1, arriving(kTunnel4.vip, 2010));
+    run();
+    EXPECT_EQ(node_.backend(kTunnel4).packets, 4U) << "a smaller MTU";
+
+    node_.set_backend(kTunnel4, FL_BACKEND_HEALTHY, kMtu, 0);
+    ports_.arrive(1, arriving(kTunnel4.vip, 2010));
+    EXPECT_EQ(run().dropped, 1U);
+    EXPECT_EQ(node_.reason(FL_REASON_NO_NEIGHBOUR).packets, 1U) << "no next hop";
+
+    node_.set_backend(kTunnel4, FL_BACKEND_HEALTHY, kMtu, hop);
+    EXPECT_EQ(header(), expected(kBackendMac[1], kOtherMac));
+}
+
+// More services in a burst than packets of any: each is counted, and nobody's is another's.
+TEST_F(RingBurst, CountsForEachServiceOfABurst) {
+    for (std::uint16_t i = 0; i < kBurst; i++) ports_.arrive(1, arriving(i % 2 ? kDsr4.vip : kDsr6.vip, 1024 + i));
+    EXPECT_EQ(run().transmitted, kBurst);
+    const std::size_t size4 = arriving(kDsr4.vip, 1).size(), size6 = arriving(kDsr6.vip, 1).size();
+    const auto four = node_.service(kDsr4), six = node_.service(kDsr6);
+    EXPECT_EQ(four.packets, kBurst / 2);
+    EXPECT_EQ(six.packets, kBurst / 2);
+    EXPECT_EQ(four.bytes, kBurst / 2 * size4);
+    EXPECT_EQ(six.bytes, kBurst / 2 * size6);
+    EXPECT_EQ(four.syns, kBurst / 2);
+}
+
 // What `lbctl capture` reads of a worker is what of the XDP program: a packet as it came, and as it left.
 TEST_F(RingBurst, KeepsPacketsForACapture) {
     fl_capture_filter filter{};

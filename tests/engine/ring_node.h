@@ -190,6 +190,17 @@ class Node {
 
     std::uint64_t event(fl_event event) const { return tables::CounterReader(tables_).event(event); }
     tables::GracePeriod& grace() { return *grace_; }
+    tables::TableWriter& writer() { return writer_; }
+    std::uint32_t nexthop(int port) const { return nexthops_[port]; }
+
+    tables::Counts service(const Mode& mode) const {
+        return tables::CounterReader(tables_).service(writer_.find_service(ip(mode.vip), kHttp, IPPROTO_TCP).value());
+    }
+
+    void set_backend(const Mode& mode, fl_backend_state state, std::uint32_t mtu, std::uint32_t nexthop) {
+        const std::uint32_t pool = writer_.find_pool(mode.name).value();
+        check(writer_.set_backend_state(pool, writer_.find_backend(pool, mode.name).value(), state, mtu, nexthop));
+    }
 
     tables::Counts backend(const Mode& mode) const {
         const std::uint32_t pool = writer_.find_pool(mode.name).value();

@@ -562,6 +562,48 @@ TEST_F(Writer, BackendStateIsOneWord) {
     EXPECT_EQ(tables_.backends()[writer_.global_index(id, 1)].state, FL_BACKEND_WORD(FL_BACKEND_HEALTHY, 1500, hop));
 }
 
+// An engine that remembers the way to a backend looks at this word alone.
+TEST_F(Writer, WhateverAnAdjacencyIsMadeOfRaisesItsGeneration) {
+    auto before = tables_.meta().adjacency_generation;
+    const auto raised = [&] {
+        const auto now = tables_.meta().adjacency_generation;
+        return std::exchange(before, now) < now;
+    };
+    apply(smallest());
+    EXPECT_TRUE(raised()) << "new backends";
+    const auto id = writer_.find_pool("pool0").value();
+    const auto hop = writer_.allocate_nexthop().value();
+    raised();
+    const auto address = MacAddress::parse("02:00:5e:00:53:01").value();
+    ASSERT_OK(writer_.set_nexthop(hop, address, 2));
+    EXPECT_TRUE(raised()) << "a next hop";
+    ASSERT_OK(writer_.set_backend_state(id, 0, FL_BACKEND_HEALTHY, 1500, hop));
+    EXPECT_TRUE(raised()) << "a backend's word";
+    const TableWriter::Port port{.name = "eth0", .ifindex = 7, .mac = address, .mtu = 1500};
+    ASSERT_OK(writer_.set_port(1, port));
+    EXPECT_TRUE(raised()) << "a port";
+    ASSERT_OK(writer_.set_encap4(IpPrefix::parse("192.0.2.0/28").value()));
+    EXPECT_TRUE(raised()) << "a source of tunnels";
+    ASSERT_OK(writer_.set_encap6(IpPrefix::parse("2001:db8::1/128").value()));
+    EXPECT_TRUE(raised());
+    apply(smallest(12));
+    EXPECT_TRUE(raised()) << "a range that moved";
+    ASSERT_OK(writer_.release_port(1));
+    ASSERT_OK(writer_.collect());
+    EXPECT_TRUE(raised()) << "a port that is gone";
+    restart();
+    EXPECT_TRUE(raised()) << "the controller before may have died between a store and this one";
+
+    ASSERT_OK(writer_.set_port(1, port));
+    ASSERT_OK(writer_.set_nexthop(hop, address, 2));
+    raised();
+    ASSERT_OK(writer_.set_port(1, port));
+    ASSERT_OK(writer_.set_nexthop(hop, address, 2));
+    ASSERT_OK(writer_.set_backend_state(id, 0, FL_BACKEND_HEALTHY, 1500, hop));
+    ASSERT_OK(writer_.set_encap4(IpPrefix::parse("192.0.2.0/28").value()));
+    EXPECT_FALSE(raised()) << "nothing changed";
+}
+
 TEST_F(Writer, NextHopsAreGivenOutAgainOnlyAfterAGracePeriod) {
     apply(smallest());
     const auto id = writer_.find_pool("pool0").value();
