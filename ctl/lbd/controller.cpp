@@ -222,8 +222,9 @@ Result<void> Controller::begin_engines() {
 }
 
 namespace {
-// XDP as the config wants it, or as it can be had.
-config::Engine xdp_engine(config::Engine configured) {
+// XDP is as the config wants it, or as it can be had.
+config::Engine switched_engine(bool dpdk, config::Engine configured) {
+    if (dpdk) return config::Engine::kDpdk;
     return configured == config::Engine::kDpdk ? config::Engine::kAuto : configured;
 }
 }  // namespace
@@ -239,10 +240,13 @@ void Controller::follow_engine() {
 
 Controller::ChangeResult Controller::switch_engine(bool dpdk) {
     if (!published_) return fail("not serving yet", EAGAIN);
-    auto lines = engines_->switch_to(dpdk ? config::Engine::kDpdk : xdp_engine(node_.engine), ports_->devices());
+    auto lines = engines_->switch_to(switched_engine(dpdk, node_.engine), ports_->devices());
     if (!lines) return lines;
     follow_engine();
     look_at_programs();
+    state_.engine.reset();
+    if (dpdk != (node_.engine == config::Engine::kDpdk)) state_.engine = SwitchedEngine{dpdk, node_.engine};
+    save_state();
     if (dpdk && !tables::any_worker_lives(*tables_))
         lines->push_back(engine_process_ ? "lb-dpdk is being started" : "lb-dpdk does not run: start it");
     return lines;
@@ -564,12 +568,24 @@ void Controller::load_state() {
         return;
     }
     state_ = std::move(*loaded);
-    for (const auto& line : drop_stale(state_, config_)) spdlog::warn("{}", line);
+    const auto kept = state_;
+    for (const auto& line : drop_stale(state_, config_, node_.engine)) spdlog::warn("{}", line);
+    resume_engine();
+    if (state_ != kept) save_state();  // the config may be again what it was
     for (const auto& [pool, backends] : state_.overrides)
         for (const auto& [name, override] : backends)
             spdlog::info("pool {}: backend {}: still {}{}{}, as set at run time", pool, name,
                          override.drained ? "drained" : "", override.drained && override.weight ? ", " : "",
                          override.weight ? "of weight " + std::to_string(*override.weight) : "");
+}
+
+void Controller::resume_engine() {
+    if (!state_.engine) return;
+    const char* name = state_.engine->dpdk ? "dpdk" : "xdp";
+    if (engines_->resume(switched_engine(state_.engine->dpdk, node_.engine)))
+        return spdlog::info("engine {}: still, as set at run time", name);
+    spdlog::warn("engine {}, set at run time, gives way to a [[dpdk.port]]", name);
+    state_.engine.reset();
 }
 
 void Controller::save_state() {
@@ -1096,7 +1112,7 @@ Controller::ChangeResult Controller::override_changed(const std::string& pool) {
         if (config_.pools[i].name != pool) continue;
         const auto before = plan_.decisions[i];
         update_pool(i);
-        drop_stale(state_, config_);
+        drop_stale(state_, config_, node_.engine);
         save_state();
         return plan::diff_decision(before, plan_.decisions[i]);
     }
@@ -1209,7 +1225,7 @@ Controller::Prospect Controller::look_ahead(std::string_view text, std::string_v
     plan::keep_tables(next, snapshot);
     if (leavers == Leavers::kDrain) plan::keep_leaving(next, snapshot, config_);
     auto state = state_;
-    drop_stale(state, next);
+    drop_stale(state, next, node_.engine);
     auto vitals = vitals_;
     plan::HealthView health;
     const auto now = std::chrono::steady_clock::now();
@@ -1318,7 +1334,7 @@ ReloadResult Controller::reload(Leavers leavers) {
     }
     auto state = state_;
     const auto vitals = vitals_;
-    const auto stale = drop_stale(state, *loaded.config);
+    const auto stale = drop_stale(state, *loaded.config, node_.engine);
     want_also(*loaded.config);
     std::swap(config_, *loaded.config);  // the views below read config_
     std::swap(state_, state);

@@ -113,7 +113,7 @@ class Controller {
     // With mode = "external": what the other program decided, for a group or, empty, for all.
     ChangeResult set_role(const std::string& group, bool active);
 
-    // Until lbd ends: who steers on interfaces that are the kernel's.
+    // Who steers on interfaces that are the kernel's, over restarts of lbd.
     ChangeResult switch_engine(bool dpdk);
 
     // Stops checking and, with HA, hands over; the data path runs on.
@@ -205,6 +205,7 @@ class Controller {
     void drop_leavers();
     void save_state();
     void load_state();
+    void resume_engine();
     std::vector<health::TargetSpec> wanted_checks(const plan::Plan& plan) const;
 
     Result<void> publish();

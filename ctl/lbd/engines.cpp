@@ -184,6 +184,12 @@ Result<void> Engines::renew(const std::vector<PortTable::Device>& devices) {
     return {};
 }
 
+bool Engines::resume(config::Engine engine) {
+    if (!devices_.empty()) return false;
+    engine_ = engine;
+    return true;
+}
+
 Result<std::vector<std::string>> Engines::switch_to(config::Engine engine,
                                                     const std::vector<PortTable::Device>& devices) {
     for (const auto& device : devices)

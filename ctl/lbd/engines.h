@@ -36,7 +36,11 @@ class Engines {
     // does not; a device of DPDK's counts while lb-dpdk runs.
     bool all_attached(const std::vector<PortTable::Device>& devices) const;
 
-    // Until lbd ends. On an error all is as it was before; EBUSY where an interface has a [[dpdk.port]].
+    // Before attach(): as switch_to() left it when the lbd before ended. False, and no change, where an interface has a
+    // [[dpdk.port]].
+    bool resume(config::Engine engine);
+
+    // On an error all is as it was before; EBUSY where an interface has a [[dpdk.port]].
     Result<std::vector<std::string>> switch_to(config::Engine engine, const std::vector<PortTable::Device>& devices);
 
     // lb-dpdk has something to do: to steer, or to take exceptions.

@@ -55,6 +55,19 @@ Result<void> read_pool(const std::string& name, const Json& json, RunTimeState& 
     return {};
 }
 
+Result<SwitchedEngine> read_engine(const Json& json) {
+    using config::Engine;
+    const auto text = [&](const char* key) {
+        const auto found = json.is_object() ? json.find(key) : json.end();
+        return found != json.end() && found->is_string() ? found->get<std::string>() : std::string{};
+    };
+    const auto to = text("switched_to"), instead_of = text("configured");
+    for (const auto engine : {Engine::kAuto, Engine::kXdp, Engine::kXdpGeneric, Engine::kDpdk})
+        if (instead_of == config::to_string(engine) && (to == "dpdk" || to == "xdp"))
+            return SwitchedEngine{to == "dpdk", engine};
+    return fail("expected \"switched_to\": \"dpdk\" or \"xdp\", and \"configured\": an engine", EINVAL);
+}
+
 Json to_json(const RunTimeState& state) {
     Json pools = Json::object();
     for (const auto& [pool, tier] : state.tiers) pools[pool]["tier"] = tier;
@@ -67,7 +80,11 @@ Json to_json(const RunTimeState& state) {
             entry["weight"] = *override.weight;
             entry["configured_weight"] = override.instead_of;
         }
-    return {{"version", kVersion}, {"pools", std::move(pools)}};
+    Json json{{"version", kVersion}, {"pools", std::move(pools)}};
+    if (state.engine)
+        json["engine"] = {{"switched_to", state.engine->dpdk ? "dpdk" : "xdp"},
+                          {"configured", config::to_string(state.engine->instead_of)}};
+    return json;
 }
 
 Result<void> write_whole(int fd, const std::string& text) {
@@ -112,6 +129,11 @@ Result<RunTimeState> load_state(const std::filesystem::path& file) {
     for (const auto& [name, entry] : pools->items())
         if (auto read = read_pool(name, entry, state); !read)
             return bad(file, "pool " + name + ": " + read.error().message);
+    if (const auto engine = json.find("engine"); engine != json.end()) {
+        auto read = read_engine(*engine);
+        if (!read) return bad(file, "engine: " + read.error().message);
+        state.engine = *read;
+    }
     return state;
 }
 
@@ -128,8 +150,13 @@ Result<void> save_state(const std::filesystem::path& file, const RunTimeState& s
     return {};
 }
 
-std::vector<std::string> drop_stale(RunTimeState& state, const config::Config& config) {
+std::vector<std::string> drop_stale(RunTimeState& state, const config::Config& config, config::Engine engine) {
     std::vector<std::string> lines;
+    if (state.engine && state.engine->instead_of != engine) {
+        lines.push_back(std::string("engine ") + (state.engine->dpdk ? "dpdk" : "xdp") +
+                        ", set at run time, gives way to the config's new " + std::string(config::to_string(engine)));
+        state.engine.reset();
+    }
     std::erase_if(state.tiers, [&](const auto& entry) {
         const auto* pool = config.find_pool(entry.first);
         return !pool || pool->failback;

@@ -14,15 +14,19 @@ LONGEST_GAP_MS = 1000  # what the machine takes, more than ten times over: 36 we
 DPDK = "\n[dpdk]\nmemory_mb = 128\n"
 
 
+def config(lab, **keys):
+    return make_config(lab, backends=[{"name": name, "address": lab.nodes[name].v4} for name in NAMES],
+                       services=[{"ports": [80, TCP_PORT]}, {"name": "probes", "ports": [UDP_PORT], "protocol": "udp"}],
+                       **keys) + DPDK
+
+
 @pytest.fixture(scope="module")
 def lab(module_bench):
     if not LB_DPDK.exists():
         pytest.skip(f"missing: {LB_DPDK}")
     lab = module_bench.lab()
     serve_numbers(lab)
-    text = make_config(lab, backends=[{"name": name, "address": lab.nodes[name].v4} for name in NAMES],
-                       services=[{"ports": [80, TCP_PORT]}, {"name": "probes", "ports": [UDP_PORT], "protocol": "udp"}])
-    lab.lbd = Lbd(lab, lab.lb, text + DPDK).start()
+    lab.lbd = Lbd(lab, lab.lb, config(lab)).start()
     lab.lbd.wait_up(master=True, slave=True)
     return lab
 
@@ -90,12 +94,31 @@ def test_it_outlives_lbd(lab):
     before = steered_by_dpdk(lab)
     assert curl(lab.client, VIP4) in NAMES
     assert steered_by_dpdk(lab) > before
-    # The next one goes by the config, and lb-dpdk has nothing to do there.
+    # The next one leaves it so, and goes on with the lb-dpdk that is there.
     lab.lbd.start()
-    assert curl(lab.client, VIP4) in NAMES
-    os.kill(pid, signal.SIGTERM)
+    assert status(lab)["ports"][0]["engine"] == "dpdk"
+    wait_for_dpdk(lab)
+    assert status(lab)["lb_dpdk"]["pid"] == pid
+    switch(lab, "xdp")
     wait_for(lambda: status(lab)["lb_dpdk"] is None, "the end of lb-dpdk", 30)
+    # Back where the config is: so is the next one.
+    lab.lbd.stop()
+    lab.lbd.start()
+    assert status(lab)["ports"][0]["engine"] == "xdp-native"
     assert curl(lab.client, VIP4) in NAMES
+
+
+def test_another_engine_in_the_config_wins(lab):
+    switch(lab, "dpdk")
+    lab.lbd.stop()
+    lab.lbd.write_config(config(lab, nodes={"lb": {"engine": "xdp"}}))
+    lab.lbd.start()
+    assert status(lab)["ports"][0]["engine"] == "xdp-native"
+    assert "engine dpdk, set at run time, gives way to the config's new xdp" in lab.lbd.log()
+    lab.lbd.stop()
+    lab.lbd.write_config(config(lab))
+    lab.lbd.start()
+    assert status(lab)["ports"][0]["engine"] == "xdp-native", "it does not come back"
 
 
 def test_what_cannot_be_switched_is_said(lab, bench):

@@ -33,6 +33,7 @@ RunTimeState some_state() {
     state.overrides["web"]["a"] = {.drained = true, .weight = std::nullopt, .instead_of = 0};
     state.overrides["web"]["b"] = {.drained = false, .weight = 0, .instead_of = 100};
     state.tiers["db"] = 1;
+    state.engine = SwitchedEngine{.dpdk = true, .instead_of = config::Engine::kXdp};
     return state;
 }
 
@@ -66,6 +67,12 @@ TEST_F(StateFile, WhatCannotBeReadIsAnErrorThatSaysWhere) {
               ": pool web: \"tier\": not known, or not of the type and range that was expected");
     EXPECT_EQ(fault_of("{\"version\": 1, \"pools\": {\"web\": {\"backends\": {\"a\": {\"weight\": -1}}}}}"),
               ": pool web: backend a: \"weight\": not known, or not of the type and range that was expected");
+    constexpr const char* kEngine =
+        ": engine: expected \"switched_to\": \"dpdk\" or \"xdp\", and \"configured\": an engine";
+    for (const char* engine :
+         {"7", "{}", "{\"switched_to\": \"dpdk\"}", "{\"switched_to\": \"frob\", \"configured\": \"auto\"}",
+          "{\"switched_to\": \"xdp\", \"configured\": \"frob\"}"})
+        EXPECT_EQ(fault_of(std::string("{\"version\": 1, \"pools\": {}, \"engine\": ") + engine + "}"), kEngine);
 }
 
 TEST_F(StateFile, AFolderThatCannotBeMadeIsAnError) {
@@ -76,19 +83,21 @@ TEST_F(StateFile, AFolderThatCannotBeMadeIsAnError) {
 TEST(StaleState, GoesWithItsBackendAndGivesWayToTheConfig) {
     auto state = some_state();
     auto config = some_config();
-    EXPECT_TRUE(drop_stale(state, config).empty());
+    EXPECT_TRUE(drop_stale(state, config, config::Engine::kXdp).empty());
     EXPECT_EQ(state, some_state());
 
     config.pools[0].backends[1].weight = 80;
     config.pools[1].failback = true;
     EXPECT_EQ(
-        drop_stale(state, config),
-        std::vector<std::string>{"pool web: backend b: weight 0, set at run time, gives way to the config's new 80"});
+        drop_stale(state, config, config::Engine::kAuto),
+        (std::vector<std::string>{"engine dpdk, set at run time, gives way to the config's new auto",
+                                  "pool web: backend b: weight 0, set at run time, gives way to the config's new 80"}));
+    EXPECT_FALSE(state.engine);
     EXPECT_FALSE(state.overrides["web"].contains("b"));
     EXPECT_TRUE(state.tiers.empty());
 
     config.pools[0].backends[0].leaving = true;
-    EXPECT_EQ(drop_stale(state, config),
+    EXPECT_EQ(drop_stale(state, config, config::Engine::kAuto),
               std::vector<std::string>{"pool web: backend a: gone, and with it what was set at run time"});
     EXPECT_TRUE(state.overrides.empty());
 }
