@@ -27,7 +27,7 @@ FL_INLINE int fl_write_layer2(const struct fl_packet *p, const struct fl_decisio
     struct fl_eth *eth = (struct fl_eth *)p->data;
     __u8 *at = (__u8 *)(eth + 1) - sizeof(__be16);
     if (!fl_still_inside(p, eth, sizeof(*eth) + FL_VLAN_TAGS * sizeof(struct fl_vlan))) return 0;
-    fl_mac_store_pair(eth, destination, source);
+    fl_eth_store(eth, destination, source, fl_htons(type));
     if (fl_unlikely(d->tags)) {
         fl_store32(at, d->tag[0]);
         at += sizeof(struct fl_vlan);
@@ -35,8 +35,8 @@ FL_INLINE int fl_write_layer2(const struct fl_packet *p, const struct fl_decisio
             fl_store32(at, d->tag[1]);
             at += sizeof(struct fl_vlan);
         }
+        *(fl_half *)at = fl_htons(type);
     }
-    *(fl_half *)at = fl_htons(type);
     return 1;
 }
 

@@ -206,10 +206,10 @@ FL_INLINE __u64 fl_mac_word(const void *mac) {
     return (__u64)fl_load32(mac) | ((__u64)((const fl_half *)mac)[2] << 32);
 }
 
-/* Two, one behind the other. */
-FL_INLINE void fl_mac_store_pair(void *macs, __u64 first, __u64 second) {
-    fl_store64(macs, first | second << 48);
-    fl_store32((__u8 *)macs + 8, (__u32)(second >> 16));
+/* An Ethernet header without tags; `type` in network order. */
+FL_INLINE void fl_eth_store(struct fl_eth *eth, __u64 destination, __u64 source, __be16 type) {
+    fl_store64(eth->destination, destination | source << 48);
+    fl_store64(eth->source, source | (__u64)type << 48);
 }
 
 FL_INLINE void fl_mac_store(void *mac, __u64 word) {

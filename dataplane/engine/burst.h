@@ -20,13 +20,14 @@
 
 namespace fairlead::engine {
 
-// Too many bytes for registers, on purpose: packed into some, smaller fields would be read back before they are stored.
+// Words, of which each is read as it was written: of narrower ones compilers read two at once, and a processor that finds
+// them in two stores waits until both, and all before them, have left for the cache.
 struct BurstCount {
-    std::uint32_t received = 0;
-    std::uint32_t transmitted = 0;
-    std::uint32_t passed = 0;
-    std::uint32_t dropped = 0;
-    std::uint32_t unsent = 0;  // steered, but the port took no more
+    std::uint64_t received = 0;
+    std::uint64_t transmitted = 0;
+    std::uint64_t passed = 0;
+    std::uint64_t dropped = 0;
+    std::uint64_t unsent = 0;  // steered, but the port took no more
 };
 
 // Belongs to one thread, keeps a reference to the tables and its own place among their readers.
@@ -133,18 +134,18 @@ class BurstWorker {
             if (fl_likely(burst[i]->nb_segs == 1))
                 fl_stage_headers(&engine_, &stages, &packet, &looks[i]);
             else
-                looks[i].family = 0;
+                looks[i].word = 0;
         }
         if (moving_) {
             for (std::size_t i = 0; i < burst.size(); i++)
-                if (fl_likely(looks[i].family != 0)) fl_stage_pins(&engine_, &stages, &looks[i]);
+                if (fl_likely(looks[i].word != 0)) fl_stage_pins(&engine_, &stages, &looks[i]);
         }
         for (std::size_t i = 0; i < burst.size(); i++) {
             const fl_look& look = looks[i];
             bool done = false;
-            if (fl_likely(look.family == 4))
+            if (fl_likely(look.word && FL_LOOK_FAMILY(look.word) == 4))
                 done = forward<4>(stages, look, burst[i]);
-            else if (look.family)
+            else if (look.word)
                 done = forward<6>(stages, look, burst[i]);
             if (fl_likely(done)) continue;
             fl_stage_long(&stages);
@@ -168,7 +169,7 @@ class BurstWorker {
             outlets_.add(port, mbuf);
         else
             dropped_.add(mbuf);
-        fl_stage_count(&engine_, &look, adjacency, &decision);
+        fl_stage_count(&engine_, &stages, &look, adjacency, &decision);
         return true;
     }
 

@@ -15,6 +15,7 @@
 
 #include <rte_mbuf.h>
 
+#include <cstddef>
 #include <cstdint>
 
 #include "dataplane/tables/memory_access.h"
@@ -36,9 +37,11 @@ struct MbufPacket : fl_packet {
 // rte_pktmbuf_prepend() for one segment; the compiler keeps that one out of line, and each tunnelled packet comes by.
 __rte_always_inline bool grow_head(rte_mbuf* mbuf, std::uint16_t bytes) {
     if (bytes > rte_pktmbuf_headroom(mbuf)) return false;
-    mbuf->data_off -= bytes;
-    mbuf->data_len += bytes;
-    mbuf->pkt_len += bytes;
+    mbuf->data_off = static_cast<std::uint16_t>(mbuf->data_off - bytes);
+    // Both lengths by one store; what has room in front fits a buffer, whose size is 16 bits, so nothing is carried over.
+    static_assert(offsetof(rte_mbuf, data_len) == offsetof(rte_mbuf, pkt_len) + sizeof(std::uint32_t));
+    auto* lengths = reinterpret_cast<unsigned char*>(mbuf) + offsetof(rte_mbuf, pkt_len);
+    fl_store64(lengths, fl_load64(lengths) + (bytes | std::uint64_t{bytes} << 32));
     return true;
 }
 

@@ -63,7 +63,7 @@ class Exceptions : public RingBurst {
     }
 
     // Looks again until `count.FIELD` packets have ended so.
-    BurstCount look_until(std::uint32_t BurstCount::* field, std::uint32_t wanted) {
+    BurstCount look_until(std::uint64_t BurstCount::* field, std::uint64_t wanted) {
         BurstCount all;
         for (const auto end = Clock::now() + kDeadline; all.*field < wanted && Clock::now() < end;) {
             const BurstCount count = worker_.look_again(keep());

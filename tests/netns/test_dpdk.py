@@ -15,6 +15,7 @@ import frames
 from lab import LB_DPDK, VIP4, VIP6, Lbd, curl, make_config, setup_backends, wait_for
 from load import Load
 from steering import CLIENT, LIMIT_S, Wire, next_port, request
+from test_capture import begin, finish, rows
 from traffic import curl_many, download_sha256, neighbour, ping, upload
 from ways import GUE, IPIP, L2DSR, OF_FORWARD
 
@@ -114,6 +115,24 @@ def test_it_was_lb_dpdk_and_it_leaves_nothing(dpdk_lab, engine):
         assert curl_many(lab.client, VIP4, 10).count(None) == 0
     lab.dpdk.start()
     assert curl(lab.client, VIP4) in ("master", "slave")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_capture_shows_what_it_steers(dpdk_lab, engine, tmp_path):
+    """Before and after, as of the XDP program (test_capture.py), and of lb-dpdk's workers."""
+    lab, file = dpdk_lab(engine, "ipip"), tmp_path / "dpdk.pcapng"
+    before = sum(steered_by_worker(lab))
+    process = begin(lab, "capture", "-w", file, "port", "80")
+    assert curl_many(lab.client, VIP4, 5).count(None) == 0
+    finish(process)
+    steered = sum(steered_by_worker(lab)) - before
+    found = rows(file, "frame.comment", "frame.interface_name", "ip.src", "ip.proto", "ip.ttl")
+    assert steered >= 5 * 4 and len(found) == 2 * steered
+    for came, left in zip(found[::2], found[1::2]):
+        assert came[0].startswith("before: forward to ") and " by ipip, service " in came[0]
+        assert left[0].startswith("after: transmit by eth0, to ") and came[1] == left[1] == "eth0"
+        assert came[2:4] == [lab.client.v4, "6"] and left[2:4] == [f"{lab.lb.v4},{lab.client.v4}", "4,6"]
+        assert left[4].split(",")[1] == str(int(came[4]) - 1)
 
 
 def test_idle_it_sleeps(dpdk_lab):
